@@ -1,0 +1,1 @@
+"""Records, the dataset folder, formats from outside, statistics and splits."""
