@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from ragtune.evaluation.distributions import BINS, PairScores, histograms
 
@@ -20,8 +21,8 @@ def test_every_score_is_counted_once_over_common_bins() -> None:
 def test_separated_is_the_share_of_questions_whose_positive_is_ahead() -> None:
     (found,) = histograms({"m": pair([0.5, 0.7, 0.3, 0.9], [0.6, 0.2, 0.3, 0.1])})
     assert found.separated == 0.5
-    assert found.positive_mean == 0.6
-    assert found.negative_mean == 0.3
+    assert found.positive_mean == pytest.approx(0.6)
+    assert found.negative_mean == pytest.approx(0.3)
 
 
 def test_nothing_to_show_without_scores() -> None:

@@ -28,11 +28,12 @@ class PairScores:
 
 def histograms(scores: Mapping[str, PairScores]) -> list[ScoreDistribution]:
     """A histogram a contender, all over the same bins, so that they can be laid above each other."""
-    values = [part for pair in scores.values() for part in (pair.positive, pair.best_other_Q)]
-    if not values or not sum(part.size for part in values):
+    shown = {name: pair for name, pair in scores.items() if pair.positive.size and pair.best_other_Q.size}
+    if not shown:
         return []
+    values = [part for pair in shown.values() for part in (pair.positive, pair.best_other_Q)]
     edges = np.histogram_bin_edges(np.concatenate(values), bins=BINS)
-    return [_distribution(name, pair, edges) for name, pair in scores.items()]
+    return [_distribution(name, pair, edges) for name, pair in shown.items()]
 
 
 def _distribution(name: str, pair: PairScores, edges: Scores) -> ScoreDistribution:
