@@ -70,6 +70,11 @@ def log_sum_exp(score: Tensor, use: Tensor) -> Tensor:
     return filled.logsumexp(dim=-1).masked_fill(empty.squeeze(-1), 0.0)
 
 
+def log_softmax(value_QC: Tensor, use_QC: Tensor) -> Tensor:
+    """Log-probabilities among each row's ``use`` cells; the others hold 0."""
+    return (value_QC - log_sum_exp(value_QC, use_QC)[:, None]).masked_fill(~use_QC, 0.0)
+
+
 def mean_over(value: Tensor, use: Tensor) -> Tensor:
     """The mean over the last dimension's ``use`` cells; 0 where there are none."""
     return value.masked_fill(~use, 0.0).sum(dim=-1) / use.sum(dim=-1).clamp(min=1)
@@ -81,8 +86,14 @@ def finish(loss_Q: Tensor, usable_Q: Tensor, targets: Targets) -> Tensor:
     return loss_Q if targets.weight_Q is None else loss_Q * targets.weight_Q.to(loss_Q.dtype)
 
 
-def compact_index(use_QC: Tensor) -> tuple[Tensor, Tensor]:
-    """Column indices of each row's ``use`` cells, moved to the left: ``index_QK`` and ``use_QK`` (False = filling)."""
+def left_aligned(use_QC: Tensor) -> tuple[Tensor, Tensor]:
+    """The columns of each row's ``use`` cells, moved to the left: ``index_QK`` and ``use_QK`` (False = filling)."""
     width = int(use_QC.sum(dim=1).max()) if use_QC.numel() else 0
     index_QK = use_QC.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :width]
     return index_QK, use_QC.gather(1, index_QK)
+
+
+def compact(cells: Cells) -> tuple[Cells, Tensor]:
+    """Cells in as few columns as the fullest row needs (own candidates of a big batch), and where they came from."""
+    index_QK, use_QK = left_aligned(cells.use_QC)
+    return Cells(cells.score_QC.gather(1, index_QK), cells.relevance_QC.gather(1, index_QK), use_QK), index_QK
