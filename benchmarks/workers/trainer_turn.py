@@ -1,0 +1,82 @@
+"""A turn of a library that trains with the Hugging Face ``Trainer``: its clock and its token meter."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import torch
+from torch import nn
+from transformers import Trainer, TrainerCallback
+from turn import Job, Step, now, rss_bytes, write_result
+
+# Shared by both trainers: nothing is saved, reported or drawn, and a NaN loss is shown rather than replaced.
+QUIET: dict[str, Any] = {
+    "use_cpu": True,
+    "num_train_epochs": 1,
+    "logging_steps": 1,
+    "logging_nan_inf_filter": False,
+    "save_strategy": "no",
+    "report_to": "none",
+    "disable_tqdm": True,
+}
+
+
+@final
+class TokenMeter:
+    """Counts what goes through an encoder: real tokens once, and all positions computed, padding and repeats too."""
+
+    def __init__(self, module: nn.Module) -> None:
+        """Watch ``module``, which is called with the tokenizer's output as keywords or as one mapping."""
+        self.real_tokens = 0
+        self.computed_tokens = 0
+        module.register_forward_pre_hook(self._count, with_kwargs=True)
+
+    def _count(self, _module: nn.Module, positional: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        attention_mask = (positional[0] if positional else keywords)["attention_mask"]
+        self.computed_tokens += attention_mask.numel()
+        # A gradient cache sends every text through twice; only the pass that keeps its graph counts as work.
+        if torch.is_grad_enabled():
+            self.real_tokens += int(attention_mask.sum())
+
+
+@final
+class StepClock(TrainerCallback):
+    """Times whole steps, from the end of one to the end of the next: collating, forward, backward, optimizer."""
+
+    def __init__(self, meter: TokenMeter, *, warmup_steps: int, turn_seconds: float) -> None:
+        self.meter = meter
+        self.warmup_steps = warmup_steps
+        self.turn_seconds = turn_seconds
+        self.steps: list[Step] = []
+        self.mark = 0.0
+        self.timing_since = 0.0
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Start the clock."""
+        self.mark = now()
+
+    def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
+        """Close a step; stop the training when the turn's time is up."""
+        ended = now()
+        self.steps.append(Step(ended - self.mark, float("nan"), self.meter.real_tokens, self.meter.computed_tokens))
+        self.meter.real_tokens = self.meter.computed_tokens = 0
+        self.mark = ended
+        if len(self.steps) == self.warmup_steps:
+            self.timing_since = ended
+        if len(self.steps) > self.warmup_steps and ended - self.timing_since >= self.turn_seconds:
+            control.should_training_stop = True
+
+    def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """Take the step's loss from the log."""
+        if logs is not None and "loss" in logs:
+            self.steps[state.global_step - 1].loss = float(logs["loss"])
+
+
+def run(trainer: Trainer, *, watched: nn.Module, job: Job, started: float) -> None:
+    """Train through the job's batches and write the result."""
+    warmup_steps = len(job.warmup)
+    clock = StepClock(TokenMeter(watched), warmup_steps=warmup_steps, turn_seconds=job.turn_seconds)
+    trainer.add_callback(clock)
+    ready, rss_ready_bytes = now(), rss_bytes()
+    trainer.train()
+    write_result(clock.steps, warmup_steps=warmup_steps, started=started, ready=ready, rss_ready_bytes=rss_ready_bytes)
