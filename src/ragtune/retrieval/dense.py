@@ -1,0 +1,50 @@
+"""Dense retrieval: an encoder and the vectors of a corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragtune.data.records import Passage, Query
+from ragtune.retrieval.search import Ranking, Retriever
+from ragtune.retrieval.vectors import Storage, VectorStore
+
+
+class Encoder(Protocol):
+    """What a model must be able to do: texts in, vectors [N, D] float32 out, in the same order."""
+
+    def encode(
+        self, texts: Sequence[str], *, kind: Literal["query", "passage"], label: str = ""
+    ) -> NDArray[np.float32]:
+        """vector_ND of the texts, read as queries or as passages; ``label`` names the progress bar."""
+
+
+@final
+class DenseRetriever(Retriever):
+    """Searches a `VectorStore` with what an encoder makes of the queries."""
+
+    def __init__(self, vectors: VectorStore, encoder: Encoder, *, device: str = "auto") -> None:
+        self.vectors = vectors
+        self.encoder = encoder
+        self.device = device
+
+    @staticmethod
+    def build(
+        corpus: Mapping[str, Passage], encoder: Encoder, *, storage: Storage = "fp32", dims: int | None = None
+    ) -> DenseRetriever:
+        """Encode a corpus (title and text of each passage) and keep its vectors."""
+        texts = [passage.content for passage in corpus.values()]
+        vector_ND = encoder.encode(texts, kind="passage", label="passages")
+        return DenseRetriever(VectorStore.build(vector_ND, list(corpus), storage=storage, dims=dims), encoder)
+
+    def retrieve(self, queries: Sequence[Query], *, k: int) -> Ranking:
+        """The k passages with the largest dot product."""
+        if not queries:
+            return Ranking([], [], [])
+        query_QD = self.encoder.encode([query.text for query in queries], kind="query", label="queries")
+        found = self.vectors.search(query_QD, k=k, device=self.device)
+        ids = np.array(self.vectors.ids, dtype=object)
+        return Ranking([query.id for query in queries], ids[found.index_Qk].tolist(), found.score_Qk.tolist())
