@@ -21,7 +21,7 @@ from ragtune.data.folder_reading import (
     read_dataset,
     split_files,
 )
-from ragtune.data.records import Candidate, Dataset
+from ragtune.data.records import Candidate, Dataset, Passage, Query
 from ragtune.errors import DataError, Problem
 from ragtune.run import atomic_folder
 
@@ -113,12 +113,9 @@ def _json(value: Any) -> str:
 
 def _files(dataset: Dataset) -> Iterator[tuple[str, Iterable[str]]]:
     """Every file of the folder as (name, lines without line ends); files without content are left out."""
-    yield (
-        CORPUS,
-        (_json(_row(p, title=p.title, text=p.text, metadata=dict(p.metadata))) for p in dataset.corpus.values()),
-    )
+    yield CORPUS, (_json(_row(p, title=p.title, text=p.text)) for p in dataset.corpus.values())
     if dataset.queries:
-        yield QUERIES, (_json(_row(q, text=q.text, metadata=dict(q.metadata))) for q in dataset.queries.values())
+        yield QUERIES, (_json(_row(q, text=q.text)) for q in dataset.queries.values())
     for split, qrels in dataset.qrels.items():
         judged = (f"{query}\t{passage}\t{grade}" for query, row in qrels.items() for passage, grade in row.items())
         yield f"{QRELS}/{split}.tsv", ("\t".join(QRELS_HEADER), *judged)
@@ -129,19 +126,18 @@ def _files(dataset: Dataset) -> Iterator[tuple[str, Iterable[str]]]:
     yield INFO, [json.dumps(info, ensure_ascii=False, indent=2)]
 
 
-def _row(record: Any, **fields: Any) -> dict[str, Any]:
-    if not fields["metadata"]:
-        del fields["metadata"]
-    return {"_id": record.id, **fields}
-
-
-def _candidate(candidate: Candidate) -> dict[str, Any]:
-    """What is known of a candidate: unknown values, an empty source and ``valid: true`` are left out."""
-    said = ((name, getattr(candidate, name)) for name in CANDIDATE_FIELDS)
-    return {name: _plain(value) for name, value in said if value is not None and _SILENT.get(name) != value}
+def _row(record: Passage | Query, **texts: str) -> dict[str, Any]:
+    metadata = {"metadata": dict(record.metadata)} if record.metadata else {}
+    return {"_id": record.id, **texts, **metadata}
 
 
 _SILENT = {"source": "", "valid": True}
+"""What a candidate does not say on disk, for it goes without saying; unknown values are left out too."""
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    said = ((name, getattr(candidate, name)) for name in CANDIDATE_FIELDS)
+    return {name: _plain(value) for name, value in said if value is not None and _SILENT.get(name) != value}
 
 
 def _plain(value: Any) -> Any:

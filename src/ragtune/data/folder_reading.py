@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from ragtune.data.language import detect_language
 from ragtune.data.records import SPLITS, Candidate, Dataset, DatasetInfo, Passage, Qrels, Query
@@ -59,8 +59,9 @@ def read_dataset(folder: Path | str) -> Dataset:
         language = detect_language(passage.content for passage in passages.values())
         info = DatasetInfo(name=folder.resolve().name, language=language)
     asked = {key: query for key, query in queries.items() if query}
-    notices = tuple(problems.notices)
-    return Dataset(info=info, corpus=passages, queries=asked, qrels=qrels, candidates=candidates, notices=notices)
+    return Dataset(
+        info=info, corpus=passages, queries=asked, qrels=qrels, candidates=candidates, notices=problems.notices
+    )
 
 
 def split_files(folder: Path) -> list[Path]:
@@ -118,7 +119,6 @@ def _read_corpus(path: Path, problems: Problems) -> dict[str, Passage | None]:
     """Passages by id; None stands for a passage whose line is wrong, so that its id counts as known."""
     corpus: dict[str, Passage | None] = {}
     first: dict[str, Place] = {}
-    blank: list[Place] = []
     for at, row in read_json_lines(path, problems):
         key = _take_id(row, first=first, at=at, problems=problems)
         title = row.get("title")
@@ -129,11 +129,10 @@ def _read_corpus(path: Path, problems: Problems) -> dict[str, Passage | None]:
             title = None
         text = _text_or_blank(row.get("text"), at=at, problems=problems)
         if text is not None and not text.strip() and not (title and title.strip()):
-            blank.append(at)
+            problems.note("passage without text, kept as it is", at)
         metadata = _metadata(row, used=("_id", "title", "text"), at=at, problems=problems)
         if key is not None:
             corpus[key] = Passage(id=key, text=text, title=title or "", metadata=metadata) if text is not None else None
-    problems.notice("passage without text, kept as it is", blank)
     return corpus
 
 
@@ -141,21 +140,20 @@ def _read_queries(path: Path, problems: Problems) -> dict[str, Query | None]:
     """Queries by id; None stands for a query whose line is wrong."""
     queries: dict[str, Query | None] = {}
     first: dict[str, Place] = {}
-    blank: list[Place] = []
     if not path.exists():
         return queries
     for at, row in read_json_lines(path, problems):
         key = _take_id(row, first=first, at=at, problems=problems)
         text = _text_or_blank(row.get("text"), at=at, problems=problems)
         if text is not None and not text.strip():
-            blank.append(at)
+            problems.note("query without text, kept as it is", at)
         metadata = _metadata(row, used=("_id", "text"), at=at, problems=problems)
         if key is not None:
             queries[key] = Query(id=key, text=text, metadata=metadata) if text is not None else None
-    problems.notice("query without text, kept as it is", blank)
     return queries
 
 
+@final
 class _KnownIds:
     """Notes ids that no line defines; says nothing about a file in which some ids could not be read."""
 

@@ -43,8 +43,7 @@ class Problems:
     def __init__(self, *, limit: int = PROBLEM_LIMIT) -> None:
         self._limit = limit
         self._by_file: dict[str, list[tuple[int, Problem]]] = {}
-        self.notices: list[str] = []
-        """What is odd but usable; said, not raised."""
+        self._notes: dict[str, list[Place]] = {}
         self.blind_files: set[str] = set()
         """Files with a line whose id could not be read: which ids they hold is not fully known."""
 
@@ -55,11 +54,17 @@ class Problems:
         """Note one problem."""
         self._by_file.setdefault(at.file, []).append((at.number, Problem(what=what, where=str(at), found=found, do=do)))
 
-    def notice(self, what: str, places: Sequence[Place]) -> None:
-        """Say something odd once, with how often and where (the first five places)."""
-        if places:
-            where = ", ".join(map(str, places[:5])) + (" …" if places[5:] else "")
-            self.notices.append(f"{what} ({len(places)}): {where}")
+    def note(self, what: str, at: Place) -> None:
+        """Note something that is odd but usable: it is told (``notices``), not raised."""
+        self._notes.setdefault(what, []).append(at)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What was noted: each thing once, with how often and where (the first five places)."""
+        return tuple(
+            f"{what} ({len(places)}): {', '.join(map(str, places[:5]))}{' …' if places[5:] else ''}"
+            for what, places in self._notes.items()
+        )
 
     def raise_any(self) -> None:
         """Raise a DataError with everything noted so far; nothing noted, nothing raised."""
@@ -121,19 +126,26 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number that JSON knows")
 
 
+def whole_characters(value: Any, *, at: Place, problems: Problems) -> bool:
+    """Whether all texts in ``value`` can be written as UTF-8; half a surrogate pair cannot, and is noted."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        found = ascii(str(error.object)[max(0, error.start - 20) : error.end + 20])
+        problems.add("half a Unicode surrogate pair", at=at, found=found, do="write the whole character")
+        return False
+    return True
+
+
 def parse_json(text: str, *, at: Place, problems: Problems) -> Any:
     """The JSON value of ``text``, or None with the problem noted (NaN, Infinity and half surrogates are refused)."""
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
-        if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        problems.add("half a Unicode surrogate pair", at=at, found=shown(text), do="write the whole character")
+        if "\\u" not in text or whole_characters(value, at=at, problems=problems):
+            return value
     except (ValueError, RecursionError) as error:
         what = "the number is not finite" if "not a number" in str(error) else "the line is not JSON"
         problems.add(what, at=at, found=f"{error}: {shown(text)}", do="write one JSON value a line")
-    else:
-        return value
     problems.blind_files.add(at.file)
     return None
 
