@@ -87,8 +87,11 @@ def finish(loss_Q: Tensor, usable_Q: Tensor, targets: Targets) -> Tensor:
 
 
 def left_aligned(use_QC: Tensor) -> tuple[Tensor, Tensor]:
-    """The columns of each row's ``use`` cells, moved to the left: ``index_QK`` and ``use_QK`` (False = filling)."""
-    width = int(use_QC.sum(dim=1).max()) if use_QC.numel() else 0
+    """The columns of each row's ``use`` cells, moved to the left: ``index_QK`` and ``use_QK`` (False = filling).
+
+    At least one column, so that a lowest and a highest value of a row exist.
+    """
+    width = max(1, int(use_QC.sum(dim=1).max())) if len(use_QC) else 1
     index_QK = use_QC.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :width]
     return index_QK, use_QC.gather(1, index_QK)
 
