@@ -14,6 +14,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ def read_arguments() -> argparse.Namespace:
 def prepare(arguments: argparse.Namespace, scratch: Path) -> Bench:
     """Environments and texts."""
     given = {name: Path(path) for name, _, path in (pair.partition("=") for pair in arguments.python)}
-    needed = dict.fromkeys([*(CONTESTANTS[name].environment for name in arguments.contestants)])
+    taking_part = [*arguments.contestants, *([] if arguments.no_memory else [report.OURS])]
+    needed = dict.fromkeys(CONTESTANTS[name].environment for name in taking_part)
     folder = arguments.envs.expanduser().resolve()
     return Bench(
         pythons={name: environments.prepare(name, folder=folder, given=given) for name in needed},
@@ -80,6 +82,19 @@ def run_rounds(
     return rounds, ceilings
 
 
+def run_memory_cases(bench: Bench, data: Path) -> dict[str, Any]:
+    """Peak memory of ragtune at growing batches of pairs: one positive each, in-batch negatives."""
+    rows = read_rows(data, negatives=0)
+    cases = {}
+    for size in PAIR_BATCHES:
+        batches = draw_batches(rows, count=1, size=size)
+        count = count_tokens(bench, CONTESTANTS[report.OURS].environment, batches)
+        contestant = replace(CONTESTANTS[report.OURS], queries_per_step=size)
+        cases[f"{size:,} pairs"] = take_turn(bench, contestant, warmup=None, timed=batches, count=count)
+        say(f"memory: {size:,} pairs: {in_words(cases[f'{size:,} pairs'])}")
+    return cases
+
+
 def in_words(turn: dict[str, Any]) -> str:
     memory = f"peak {turn['peak_rss_bytes'] / 1e9:.2f} GB"
     if "failed" in turn:
@@ -99,6 +114,7 @@ def benchmark(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     batches = draw_batches(rows, count=arguments.rounds * (arguments.steps + 1), size=QUERIES_PER_STEP)
     count = count_tokens(bench, next(iter(bench.pythons)), batches)
     rounds, ceilings = run_rounds(bench, arguments, batches, count)
+    memory = {} if arguments.no_memory else run_memory_cases(bench, arguments.data)
     tokens = [sum(count.lengths(batch, bench.texts, distinct=False)) for batch in batches]
     return {
         "date": datetime.date.today().isoformat(),
@@ -110,7 +126,7 @@ def benchmark(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         "max_length": MAX_LENGTH,
         "tokens_per_step": sum(tokens) / len(tokens),
         "summary": report.summarise(rounds, ceilings),
-        "memory": {},
+        "memory": memory,
         "ceilings": ceilings,
         "rounds": rounds,
         "installed": {name: environments.frozen(python) for name, python in bench.pythons.items()},

@@ -24,6 +24,21 @@ class Contestant:
 
 
 CONTESTANTS: Mapping[str, Contestant] = {
+    "ragtune": Contestant(
+        title="ragtune, default settings",
+        environment="ragtune",
+        worker="ragtune_dense.py",
+        note="its own loop, every setting as it comes (precision auto, no dropout, each distinct passage once)",
+        encodes_each_text_once=True,
+    ),
+    "ragtune-dropout": Contestant(
+        title="ragtune, dropout 0.1",
+        environment="ragtune",
+        worker="ragtune_dense.py",
+        settings={"dropout": 0.1},
+        note="as above, with the model's own dropout of 0.1, as the other libraries have it by default",
+        encodes_each_text_once=True,
+    ),
     "flagembedding": Contestant(
         title="FlagEmbedding 1.4.2, published recipe",
         environment="flagembedding",

@@ -36,7 +36,7 @@ def summarise(rounds: Sequence[Round], ceilings: Sequence[Mapping[str, float]]) 
 
 def _of_contestant(name: str, rounds: Sequence[Round], ceilings: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     done = [(one, ceiling) for one, ceiling in zip(rounds, ceilings, strict=True) if "failed" not in one[name]]
-    both = [one for one, _ in done if "failed" not in one.get(OURS, {"failed": ""})]
+    both = [one for one, _ in done if name != OURS and "failed" not in one.get(OURS, {"failed": ""})]
     return {
         "rounds_done": len(done),
         "tokens_per_second": spread([one[name]["tokens_per_second"] for one, _ in done]),
@@ -137,6 +137,9 @@ def _memory_table(memory: Mapping[str, Mapping[str, Any]]) -> list[str]:
     for title, result in memory.items():
         speed = f"failed: {result['failed']}" if "failed" in result else f"{result['tokens_per_second']:,.0f}"
         lines.append(f"| {title} | {result['peak_rss_bytes'] / 1e9:.2f} | {speed} |")
+    peaks = [result["peak_rss_bytes"] for result in memory.values() if "failed" not in result]
+    if len(peaks) > 1:
+        lines.append(f"| last / first | {peaks[-1] / peaks[0]:.2f} | |")
     return [*lines, ""]
 
 

@@ -1,10 +1,10 @@
-"""A turn of a library that trains with the Hugging Face ``Trainer``: its clock and its token meter."""
+"""A turn of a library that trains with the Hugging Face ``Trainer``: its clock, and how its tokens are counted."""
 
 from __future__ import annotations
 
 from typing import Any, final
 
-import torch
+from token_meter import TokenMeter
 from torch import nn
 from transformers import Trainer, TrainerCallback
 from turn import Job, Step, now, rss_bytes, write_result
@@ -21,22 +21,10 @@ QUIET: dict[str, Any] = {
 }
 
 
-@final
-class TokenMeter:
-    """Counts what goes through an encoder: real tokens once, and all positions computed, padding and repeats too."""
-
-    def __init__(self, module: nn.Module) -> None:
-        """Watch ``module``, which is called with the tokenizer's output as keywords or as one mapping."""
-        self.real_tokens = 0
-        self.computed_tokens = 0
-        module.register_forward_pre_hook(self._count, with_kwargs=True)
-
-    def _count(self, _module: nn.Module, positional: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        attention_mask = (positional[0] if positional else keywords)["attention_mask"]
-        self.computed_tokens += attention_mask.numel()
-        # A gradient cache sends every text through twice; only the pass that keeps its graph counts as work.
-        if torch.is_grad_enabled():
-            self.real_tokens += int(attention_mask.sum())
+def from_attention_mask(positional: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[int, int]:
+    """Real tokens and all positions of a call with the tokenizer's output, as keywords or as one mapping."""
+    attention_mask = (positional[0] if positional else keywords)["attention_mask"]
+    return int(attention_mask.sum()), attention_mask.numel()
 
 
 @final
@@ -58,8 +46,7 @@ class StepClock(TrainerCallback):
     def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
         """Close a step; stop the training when the turn's time is up."""
         ended = now()
-        self.steps.append(Step(ended - self.mark, float("nan"), self.meter.real_tokens, self.meter.computed_tokens))
-        self.meter.real_tokens = self.meter.computed_tokens = 0
+        self.steps.append(Step(ended - self.mark, float("nan"), *self.meter.take()))
         self.mark = ended
         if len(self.steps) == self.warmup_steps:
             self.timing_since = ended
@@ -75,7 +62,8 @@ class StepClock(TrainerCallback):
 def run(trainer: Trainer, *, watched: nn.Module, job: Job, started: float) -> None:
     """Train through the job's batches and write the result."""
     warmup_steps = len(job.warmup)
-    clock = StepClock(TokenMeter(watched), warmup_steps=warmup_steps, turn_seconds=job.turn_seconds)
+    meter = TokenMeter(watched, from_attention_mask)
+    clock = StepClock(meter, warmup_steps=warmup_steps, turn_seconds=job.turn_seconds)
     trainer.add_callback(clock)
     ready, rss_ready_bytes = now(), rss_bytes()
     trainer.train()
