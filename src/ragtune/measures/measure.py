@@ -121,7 +121,7 @@ MEASURES: Mapping[str, MeasureSpec] = MappingProxyType(
 )
 _NAMES = {alias.lower(): name for name, spec in MEASURES.items() for alias in (name, *spec.aliases)}
 _WRITTEN = re.compile(r"([A-Za-z_-]+)(?:@([1-9][0-9]*))?")
-_WRONG_CUTOFF = {
+_WRONG_CUTOFF: Mapping[str, tuple[Callable[[int | None], bool], str, str]] = {
     "must": (lambda k: k is None, "needs a cut-off", "write for example '{name}@10'"),
     "may": (lambda k: False, "", ""),
     "no": (lambda k: k is not None, "takes no cut-off", "write '{name}'"),

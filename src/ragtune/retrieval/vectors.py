@@ -121,7 +121,8 @@ def prefix(vector_ND: NDArray[np.floating], dims: int) -> NDArray[np.float32]:
         return np.ascontiguousarray(vector_ND, dtype=np.float32)
     cut_ND = vector_ND[:, :dims].astype(np.float32)
     norm_N1 = np.linalg.norm(cut_ND, axis=1, keepdims=True)
-    return np.divide(cut_ND, norm_N1, out=cut_ND, where=norm_N1 > 0)
+    np.divide(cut_ND, norm_N1, out=cut_ND, where=norm_N1 > 0)
+    return cut_ND
 
 
 @final
