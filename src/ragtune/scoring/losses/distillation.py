@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ragtune.scoring.losses.cells import (
+    Cells,
     Scope,
     compact,
     finish,
@@ -50,7 +51,7 @@ def kl_divergence(
     [0.3278]
     """
     cells = usable_cells(score_QC, targets, scope, temperature=temperature, teacher=True)
-    log_teacher_QC = log_softmax(_divided(targets, teacher_temperature, cells.use_QC), cells.use_QC)
+    log_teacher_QC = log_softmax(_teacher(targets, cells, teacher_temperature), cells.use_QC)
     gap_QC = log_teacher_QC - log_softmax(cells.score_QC, cells.use_QC)
     loss_Q = (log_teacher_QC.exp() * gap_QC).masked_fill(~cells.use_QC, 0.0).sum(dim=1)
     if hinton_scale:
@@ -86,11 +87,12 @@ def m3_distillation(
     """
     cells = usable_cells(score_QC, targets, scope, temperature=temperature)
     taught_QC = cells.use_QC & ~torch.isnan(teacher_scores(targets))
+    taught = Cells(cells.score_QC, cells.relevance_QC, taught_QC)
     others_QC = cells.negative_QC & ~taught_QC
     others_Q = log_sum_exp(cells.score_QC, others_QC).masked_fill(~others_QC.any(dim=1), -math.inf)
     index_QK, use_QK = left_aligned(taught_QC)
     score_QK, relevance_QK = cells.score_QC.gather(1, index_QK), cells.relevance_QC.gather(1, index_QK)
-    teacher_QK = _divided(targets, teacher_temperature, taught_QC).gather(1, index_QK)
+    teacher_QK = _teacher(targets, taught, teacher_temperature).gather(1, index_QK)
     not_before_QKK = _not_before(relevance_QK, teacher_QK) & use_QK[:, None, :]
     from_here_QK = log_sum_exp(score_QK[:, None, :].expand_as(not_before_QKK), not_before_QKK)
     terms_QK = torch.logaddexp(from_here_QK, others_Q[:, None]) - score_QK
@@ -115,7 +117,7 @@ def margin_mse(score_QC: Tensor, targets: Targets, *, scope: Scope = "batch") ->
     [0.09]
     """
     all_cells = usable_cells(score_QC, targets, scope, teacher=True)
-    teacher_QC = _divided(targets, 1.0, all_cells.use_QC)
+    teacher_QC = _teacher(targets, all_cells)
     cells, kept_QC = compact(all_cells)
     error_QC = cells.score_QC - teacher_QC.gather(1, kept_QC)
     index_QK, positive_QK = left_aligned(cells.positive_QC)
@@ -125,8 +127,9 @@ def margin_mse(score_QC: Tensor, targets: Targets, *, scope: Scope = "batch") ->
     return finish(loss_Q, pair_QKC.flatten(1).any(dim=1), targets)
 
 
-def _divided(targets: Targets, temperature: float, use_QC: Tensor) -> Tensor:
-    return teacher_scores(targets).masked_fill(~use_QC, 0.0) / temperature
+def _teacher(targets: Targets, cells: Cells, temperature: float = 1.0) -> Tensor:
+    """The teacher's scores in the precision of the model's, 0 where they do not count."""
+    return teacher_scores(targets).to(cells.score_QC.dtype).masked_fill(~cells.use_QC, 0.0) / temperature
 
 
 def _not_before(relevance_QK: Tensor, teacher_QK: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 import types
 from collections.abc import Callable, Mapping
@@ -45,9 +46,12 @@ class LossOption:
         """What may be written there, in words."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
-        kinds = " or ".join(_TYPE_WORDS[kind] for kind in self.types)
         limit = _LIMITS.get(self.name)
-        return f"{kinds} {limit.words}" if limit else kinds
+        words = [
+            f"{_TYPE_WORDS[kind]} {limit.words}" if limit and kind in (int, float) else _TYPE_WORDS[kind]
+            for kind in self.types
+        ]
+        return " or ".join(words)
 
 
 @final
@@ -126,7 +130,7 @@ def option_problems(
 
 def _accepts(option: LossOption, value: object) -> bool:
     if option.choices:
-        return value in option.choices
+        return isinstance(value, str) and value in option.choices
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return type(value) in option.types
     if not isinstance(value, (int, float)):
@@ -140,4 +144,5 @@ def _accepts(option: LossOption, value: object) -> bool:
 def _advice(option: LossOption, value: object) -> str:
     if option.choices and isinstance(value, str):
         return did_you_mean(value, option.choices)
-    return f"give {option.expected} (default: {option.default})"
+    default = json.dumps(option.default).strip('"')
+    return f"give {option.expected} (default: {default})"
