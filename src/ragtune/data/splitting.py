@@ -14,8 +14,9 @@ from ragtune.errors import DataError, Problem, did_you_mean
 LEVELS = ("document", "duplicates", "query")
 """What stays together, strictest first. ``query``: only queries with (nearly) equal texts."""
 
-ENOUGH = 0.9
-"""A level is used when whole groups fill at least this share of each part that was asked for."""
+ENOUGH = 0.5
+"""A level is used when whole groups fill at least this share of each part that was asked for: a part that is somewhat
+small is better than one that was seen in training."""
 
 
 @final
@@ -60,6 +61,11 @@ def split_dataset(
         groups = links.groups(name)
         parts = _fill(groups, wanted, seed=seed)
         if all(len(parts[part]) >= ENOUGH * count for part, count in wanted.items()):
+            notices += [
+                f"{part} has {len(parts[part])} queries instead of {count}: groups were not torn apart"
+                for part, count in wanted.items()
+                if len(parts[part]) < count
+            ]
             return Split(_moved(dataset, parts, source=source), level=name, notices=tuple(notices))
         notices.append(_too_coarse(name, groups, parts, wanted))
     what = "the split cannot be filled with whole groups"
@@ -82,8 +88,8 @@ def _wanted(parts: Mapping[str, float], *, dataset: Dataset, source: str) -> dic
         problems.append(Problem(what="nothing to split", where=f"qrels/{source}.tsv", found="no judged query", do=do))
     counts = {part: int(size) if size >= 1 else round(size * total) for part, size in parts.items()}
     for part, size in parts.items():
-        if size < 0 or (size >= 1 and size != int(size)):
-            do = "give a share below 1 (0.1) or a count (300)"
+        if size < 0 or (size >= 1 and size != int(size)) or (total and size and not counts[part]):
+            do = f"give a share below 1 (0.1) or a count (300) that is at least one of the {total} queries"
             problems.append(Problem(what=f"no size for {part}", where=part, found=str(size), do=do))
         if size and dataset.split(part):
             what, found = f"the dataset has a {part} split", f"{len(dataset.split(part))} judged queries"

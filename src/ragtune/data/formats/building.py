@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, final
 
 from ragtune.data.formats.class_texts import LabelledText, link_classes
@@ -105,7 +106,7 @@ class Builder:
             query_id = given or (f"{fields.number}-{place}" if place else str(fields.number))
         else:
             query_id = self._query_ids.setdefault(key, self._own_id(fields, given, text) or content_id("q", *key))
-            if given and query_id not in (given, f"{fields.split}-{given}"):
+            if given and query_id not in (given, _beside(given, fields)):
                 fields.note("query that has an equal text under another id; the first id is used")
         known = self._queries.get(query_id)
         if known is None:
@@ -117,12 +118,12 @@ class Builder:
         return query_id
 
     def _own_id(self, fields: Fields, given: str | None, text: str) -> str | None:
-        """The given id; where another file uses it for another text, the split's name stands before it."""
+        """The given id; where another file uses it for another text, this file's name stands before it."""
         first = self._asked_by.get(given) if given else None
         if first is None or first.at.file == fields.at.file or self._queries[str(given)].text == text:
             return given
-        fields.note("query id that another file uses for another text; the split's name is put before it")
-        return f"{fields.split}-{given}"
+        fields.note("query id that another file uses for another text; this file's name is put before it")
+        return _beside(str(given), fields)
 
     def _taken(self, fields: Fields, key: str, *, before: str, now: str) -> None:
         found = f"{key} for {shown(before, width=40)} above and {shown(now, width=40)} here"
@@ -156,6 +157,10 @@ def content_id(kind: str, *texts: str) -> str:
     """
     digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
     return kind + digest[:16]
+
+
+def _beside(given: str, fields: Fields) -> str:
+    return f"{Path(fields.at.file).stem}-{given}"
 
 
 def _says_more(link: Link) -> bool:

@@ -13,7 +13,6 @@ from ragtune.data.formats.containers import Row
 from ragtune.data.formats.options import ImportOptions
 from ragtune.data.validation import Problems, as_id, as_number, shown
 
-
 EMPTY_DO = "write a text; or leave such rows out (empty=skip) or in (empty=keep)"
 
 
