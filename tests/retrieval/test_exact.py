@@ -99,19 +99,24 @@ def test_fewer_passages_than_k_and_no_input_at_all(queries: int, passages: int, 
     assert (found.index_Qk.dtype, found.score_Qk.dtype) == (np.int64, np.float32)
 
 
-def test_autocast_and_float16_queries_do_not_change_the_arithmetic() -> None:
-    query_QD, passage_ND = random_vectors(6, 3, 32), random_vectors(7, 40, 32)
+def alike(spread: float) -> tuple[Any, Any]:
+    """Passages whose order bfloat16 cannot tell, and float32 can."""
+    query_QD, passage_ND = random_vectors(6, 40, 64), random_vectors(7, 1, 64) + spread * random_vectors(8, 3000, 64)
+    return query_QD, passage_ND.astype(np.float32)
+
+
+def test_autocast_does_not_change_the_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    query_QD, passage_ND = alike(0.1)
     plain = exact_top_k(query_QD, passage_ND, k=5, device="cpu")
+    monkeypatch.setattr(exact, "_SCREEN_ABOVE", 0)
+    monkeypatch.setattr(exact, "_SPARE", 1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         cast = exact_top_k(query_QD, passage_ND, k=5, device="cpu")
-    assert np.array_equal(plain.score_Qk, cast.score_Qk)
-    half = exact_top_k(query_QD.astype(np.float16), passage_ND, k=5, device="cpu")
-    widened = exact_top_k(query_QD.astype(np.float16).astype(np.float32), passage_ND, k=5, device="cpu")
-    assert np.array_equal(half.score_Qk, widened.score_Qk)
+    assert np.array_equal(plain.index_Qk, cast.index_Qk)
 
 
 def test_lower_float32_precision_is_not_trusted_to_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    query_QD, passage_ND = random_vectors(8, 4, 32), random_vectors(9, 300, 32)
+    query_QD, passage_ND = alike(0.001)
     plain = exact_top_k(query_QD, passage_ND, k=5, device="cpu")
     monkeypatch.setattr(exact, "_SCREEN_ABOVE", 0)
     before = torch.get_float32_matmul_precision()
@@ -120,7 +125,19 @@ def test_lower_float32_precision_is_not_trusted_to_screen(monkeypatch: pytest.Mo
         found = exact_top_k(query_QD, passage_ND, k=5, device="cpu")
     finally:
         torch.set_float32_matmul_precision(before)
-    assert np.array_equal(found.score_Qk, plain.score_Qk)
+    assert np.array_equal(found.index_Qk, plain.index_Qk)
+
+
+def test_float16_queries_are_widened() -> None:
+    query_QD, passage_ND = random_vectors(6, 3, 32).astype(np.float16), random_vectors(7, 40, 32)
+    half, widened = (exact_top_k(query, passage_ND, k=5) for query in (query_QD, query_QD.astype(np.float32)))
+    assert np.array_equal(half.score_Qk, widened.score_Qk)
+
+
+def test_the_two_zeros_of_a_float_are_one_score() -> None:
+    tiny = np.float32([[-1e-30], [1e-30], [-1e-30]])  # products too small for float32: -0, 0, -0
+    found = exact_top_k(np.float32([[1e-30]]), tiny, k=3, ids=["c", "b", "a"], device="cpu")
+    assert found.index_Qk.tolist() == [[0, 1, 2]]
 
 
 def test_vectors_may_stay_on_disk(tmp_path: Path) -> None:

@@ -119,6 +119,16 @@ def test_equal_vectors_are_ordered_by_id(storage: Any) -> None:
     assert [store.ids[row] for row in found.index_Qk[0]] == ["9", "8", "7", "6"]
 
 
+def test_autocast_does_not_round_the_hamming_distance() -> None:
+    rng = np.random.default_rng(2)
+    near_ND = (rng.normal(size=1000) + 0.5 * rng.normal(size=(200, 1000))).astype(np.float32)
+    store = VectorStore.build(near_ND, [str(number) for number in range(200)], storage="binary", rescore_multiplier=1)
+    plain = store.search(near_ND[:5], k=10)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = store.search(near_ND[:5], k=10)
+    assert np.array_equal(plain.index_Qk, cast.index_Qk)
+
+
 def test_a_prefix_is_normalised_on_both_sides() -> None:
     query_QD, passage_ND, ids = clustered()
     store = VectorStore.build(passage_ND, ids, dims=8)

@@ -34,6 +34,7 @@ fewer passages than that a result, float64 throughout is the quicker way."""
 _LAST = (1 << 32) - 1
 
 
+@final
 class TopK(NamedTuple):
     """Row numbers of the best passages and their scores, best first; k is at most the number of passages."""
 
