@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ragtune.data.records import Dataset, DatasetInfo, Passage, Query
+from ragtune.data.statistics import dataset_statistics
 from ragtune.evaluation.results import (
     Comparison,
     ContenderFacts,
@@ -36,8 +37,7 @@ def make_evaluation(language: str = "en") -> Evaluation:
     plan = EvaluateRecipe(measures=("nDCG@10", "MRR@10"), dims=(128,), storages=("fp32", "binary"))
     facts = DatasetFacts(
         name="财报问答" if language == "zh" else "filings", language=language, hash="ab" * 32, split="test",
-        protocol="merged", queries=700, passages=7000, distinct_passages=6757, judgements=700, clusters=671,
-        query_words_mean=14.2, passage_words_mean=47.1,
+        protocol="merged", queries=700, judgements=700, clusters=671, statistics=dataset_statistics(make_doubled()),
     )  # fmt: skip
     change = {"before": 0.72, "after": 0.85, "delta": 0.13, "low": 0.112, "high": 0.161, "p": 0.00009999}
     counts = {"wins": 190, "losses": 60, "ties": 450, "outcome": "better"}
@@ -140,6 +140,10 @@ def hash_encoder() -> type[HashEncoder]:
 @pytest.fixture
 def doubled_dataset() -> Dataset:
     """Twelve passages, every third also there a second time under another id; the copy is the one that is judged."""
+    return make_doubled()
+
+
+def make_doubled() -> Dataset:
     corpus = {f"p{i}": Passage(id=f"p{i}", text=f"the {tree} grows in soil number {i}") for i, tree in enumerate(TREES)}
     corpus |= {f"z{i}": Passage(id=f"z{i}", text=corpus[f"p{i}"].text + " ") for i in range(0, 12, 3)}
     queries = {f"q{i}": Query(id=f"q{i}", text=f"where grows the {tree}") for i, tree in enumerate(TREES)}

@@ -67,7 +67,9 @@ def test_the_same_scorer_says_the_same_twice(doubled_dataset: Dataset, hash_enco
     assert scorer(hash_encoder(blur=1.0)) == scorer(hash_encoder(blur=1.0))
 
 
-@pytest.mark.parametrize(("options", "message"), [({"measures": ["nDGC@10"]}, "nDCG"), ({"dims": (64,)}, "64 of 32")])
+@pytest.mark.parametrize(
+    ("options", "message"), [({"measures": ["nDGC@10"]}, "nDCG"), ({"dims": (64,)}, "dims is out of range")]
+)
 def test_wrong_measures_and_sizes_are_refused(
     doubled_dataset: Dataset, hash_encoder: type, options: dict, message: str
 ) -> None:

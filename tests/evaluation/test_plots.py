@@ -13,7 +13,7 @@ from ragtune.evaluation.svg import COLOURS
 LOG = [
     {"step": step, "loss": 3.0 / (step + 1), "learning_rate": 1e-5, "tokens_per_second": 2900.0} for step in range(9)
 ]
-LOG += [{"step": 4, "dev": {"nDCG@10": 0.7}}, {"step": 8, "dev": {"nDCG@10": 0.8}}]
+LOG += [{"step": 4, "dev_nDCG@10": 0.7}, {"step": 8, "dev_nDCG@10": 0.8}]
 
 
 def all_plots(evaluation: Evaluation) -> dict[str, plots.Plot]:

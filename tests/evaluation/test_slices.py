@@ -6,6 +6,7 @@ import pytest
 
 from ragtune.data.records import Dataset, DatasetInfo, Passage, Query
 from ragtune.evaluation.judged import JudgedSplit, judged_split
+from ragtune.evaluation.resampling import Resampling
 from ragtune.evaluation.slices import SLICES, by_length, by_overlap, by_seen, by_style, slice_rows
 
 
@@ -70,13 +71,13 @@ def test_there_is_nothing_seen_without_a_train_split_and_no_style_without_styles
 
 def test_rows_hold_the_means_of_their_own_questions() -> None:
     before, after = {"q1": 0.0, "q2": 0.5, "q3": 1.0}, {"q1": 1.0, "q2": 1.0, "q3": 0.0}
-    options = {"title": "t", "clusters": {"q1": "a", "q2": "b", "q3": "c"}, "resamples": 200, "seed": 0}
+    resampling = Resampling(clusters={"q1": "a", "q2": "b", "q3": "c"}, resamples=200, seed=0)
     parts = {"q1": "low", "q2": "low", "q3": "high"}
-    low, high = slice_rows(parts, before=before, after=after, **options)
+    low, high = slice_rows(parts, title="t", before=before, after=after, resampling=resampling)
     assert (low.part, low.n, low.before, low.after, low.delta) == ("low", 2, 0.25, 1.0, 0.75)
     assert low.low is not None and low.low <= 0.75 <= (low.high or 0)
     assert (high.n, high.delta, high.low, high.high) == (1, -1.0, None, None)
-    assert slice_rows(parts, before=before, after=None, **options)[0].after is None
+    assert slice_rows(parts, title="t", before=before, after=None, resampling=resampling)[0].after is None
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from ragtune.data.records import Dataset, DatasetInfo
+from ragtune.data.statistics import dataset_statistics
 from ragtune.evaluation.results import Comparison, DatasetFacts, ScoreInterval
 from ragtune.evaluation.verdict import verdict_of, verdict_of_one
 
@@ -10,8 +12,8 @@ COUNTS = {"wins": 3, "losses": 1, "ties": 0}
 
 def facts(**changes: object) -> DatasetFacts:
     values = dict(
-        name="financial-qa", language="en", hash="", split="test", protocol="merged", queries=700, passages=7000,
-        distinct_passages=6757, judgements=700, clusters=600, query_words_mean=1.0, passage_words_mean=1.0,
+        name="financial-qa", language="en", hash="", split="test", protocol="merged", queries=700, judgements=700,
+        clusters=600, statistics=dataset_statistics(Dataset(DatasetInfo("none"), corpus={}, queries={})),
     )  # fmt: skip
     return DatasetFacts.model_validate(values | changes)
 

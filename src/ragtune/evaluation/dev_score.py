@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import final
 
 from ragtune.data.records import Dataset
-from ragtune.evaluation.encoding import Encoder, encode_split
+from ragtune.evaluation.encoding import encode_split
 from ragtune.evaluation.judged import judged_split, sampled
 from ragtune.measures import Measure, evaluate_run, mean_values, parse_measures
+from ragtune.retrieval.dense import Encoder
 
 WHOLE_RANKING = 100
 """How deep a measure without a cut-off looks."""
@@ -44,7 +45,8 @@ class DevScorer:
         encoded = encode_split(encoder, self._judged, label="dev")
         scores: dict[str, float] = {}
         for dims in dict.fromkeys((encoded.dims, *self._dims)):
-            values = evaluate_run(self._measures, self._judged.qrels, encoded.at(dims).search(k=self._k))
+            run = encoded.search(k=self._k, dims=dims).ranking.as_run()
+            values = evaluate_run(self._measures, self._judged.qrels, run)
             ending = "" if dims == encoded.dims else f":{dims}"
             scores |= {f"{name}{ending}": mean for name, mean in mean_values(values).items()}
         return scores

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, final
+from typing import Literal, final
 
 import numpy as np
 import numpy.typing as npt
 
-from ragtune.errors import InputError, Problem
 from ragtune.evaluation.judged import JudgedSplit
-from ragtune.retrieval.exact import exact_top_k
+from ragtune.recipe import Storage
+from ragtune.retrieval.dense import Encoder
+from ragtune.retrieval.search import Ranking
+from ragtune.retrieval.vectors import VectorStore
 
 Vectors = npt.NDArray[np.float32]
 Kind = Literal["query", "passage"]
-Run = dict[str, dict[str, float]]
-"""Query id -> passage id -> score, best first."""
-
-
-class Encoder(Protocol):
-    """Anything that turns texts into vectors: a ragtune dense model, or a wrapper of a few lines."""
-
-    def encode(self, texts: Sequence[str], *, kind: Kind, label: str = "") -> Vectors:
-        """One float32 row a text, in their order; ``label`` names the work for a progress bar."""
-        ...
 
 
 @final
@@ -44,21 +35,22 @@ class EncodedSplit:
         """Length of a full vector."""
         return int(self.passage_ND.shape[1])
 
-    def at(self, dims: int) -> EncodedSplit:
-        """The same vectors cut to their first ``dims`` places and made as long as they were."""
-        if dims == self.dims:
-            return self
-        query_QD, passage_ND = prefix(self.query_QD, dims), prefix(self.passage_ND, dims)
-        return EncodedSplit(self.query_ids, self.passage_ids, query_QD, passage_ND)
+    def search(self, *, k: int, dims: int | None = None, storage: Storage = "fp32") -> Found:
+        """The k best passages of every query, with the vectors cut to ``dims`` and kept as ``storage``."""
+        store = VectorStore.build(self.passage_ND, self.passage_ids, storage=storage, dims=dims)
+        found = store.search(self.query_QD, k=k)
+        ids = np.array(self.passage_ids, dtype=object)
+        ranking = Ranking(self.query_ids, ids[found.index_Qk].tolist(), found.score_Qk.tolist())
+        return Found(ranking=ranking, bytes_per_passage=store.bytes_per_vector)
 
-    def search(self, *, k: int) -> Run:
-        """The k best passages of every query, exactly."""
-        found = exact_top_k(self.query_QD, self.passage_ND, k=k, ids=self.passage_ids)
-        rows = zip(self.query_ids, found.index_Qk.tolist(), found.score_Qk.tolist(), strict=True)
-        return {
-            query_id: {self.passage_ids[row]: score for row, score in zip(indices, scores, strict=True)}
-            for query_id, indices, scores in rows
-        }
+
+@final
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A ranking, and what keeping a passage's vector takes."""
+
+    ranking: Ranking
+    bytes_per_passage: int
 
 
 def encode_split(encoder: Encoder, judged: JudgedSplit, *, label: str = "") -> EncodedSplit:
@@ -75,23 +67,6 @@ def encode_split(encoder: Encoder, judged: JudgedSplit, *, label: str = "") -> E
         seconds[part] = round(time.perf_counter() - started, 3)
     query_ids, passage_ids = [query.id for query in judged.queries], list(judged.passages)
     return EncodedSplit(query_ids, passage_ids, vectors["queries"], vectors["passages"], seconds)
-
-
-def prefix(vector_ND: Vectors, dims: int) -> Vectors:
-    """The first ``dims`` places of each vector, stretched back to the full vector's length (Kusupati et al. 2022)."""
-    if not 1 <= dims <= vector_ND.shape[1]:
-        raise InputError(
-            Problem(
-                what="the vectors are shorter than the prefix that is asked for",
-                where="dims",
-                found=f"{dims} of {vector_ND.shape[1]} dimensions",
-                do=f"ask for 1 to {vector_ND.shape[1]} dimensions",
-            )
-        )
-    cut_ND = vector_ND[:, :dims]
-    full_N1 = np.linalg.norm(vector_ND, axis=1, keepdims=True)
-    cut_N1 = np.linalg.norm(cut_ND, axis=1, keepdims=True)
-    return np.asarray(cut_ND * (full_N1 / np.maximum(cut_N1, np.finfo(np.float32).tiny)), dtype=np.float32)
 
 
 def _encode(encoder: Encoder, texts: list[str], *, kind: Kind, label: str) -> Vectors:

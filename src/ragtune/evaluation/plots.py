@@ -150,8 +150,8 @@ def _setting(rows: Iterable[Row], contender: str, storage: str) -> list[Row]:
 def training_curves(log: Sequence[LogRecord], *, measure: str) -> Plot | None:
     """Loss, dev score, learning rate and speed by step, whichever the log holds; None for an empty log.
 
-    A record of the log has ``step`` and any of ``loss``, ``learning_rate``, ``tokens_per_second`` and ``dev``, the
-    last a mapping from measure to value.
+    A record of the log has ``step`` and any of ``loss``, ``learning_rate``, ``tokens_per_second`` and
+    ``dev_<measure>``.
     """
     panels = [(title, points) for title, read in _panels(measure) if len(points := list(_series(log, read))) > 1]
     if not panels:
@@ -178,7 +178,7 @@ def training_curves(log: Sequence[LogRecord], *, measure: str) -> Plot | None:
 def _panels(measure: str) -> tuple[tuple[str, Callable[[LogRecord], Any]], ...]:
     return (
         ("training loss", lambda record: record.get("loss")),
-        (f"dev {measure}", lambda record: record.get("dev", {}).get(measure)),
+        (f"dev {measure}", lambda record: record.get(f"dev_{measure}")),
         ("learning rate", lambda record: record.get("learning_rate")),
         ("tokens per second", lambda record: record.get("tokens_per_second")),
     )

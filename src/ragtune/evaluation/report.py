@@ -87,7 +87,6 @@ def _content(e: Evaluation, background: Background) -> dict[str, Any]:
         "sections": _sections(e, pictures),
         "slices": _by_slice(e.slices),
         "sizes": _sizes(e),
-        "searched": e.dataset.distinct_passages if e.dataset.protocol == "merged" else e.dataset.passages,
         "protocol_note": PROTOCOL_NOTES[e.dataset.protocol],
         "confidence": percent(e.confidence),
         "facts": _facts(e),
@@ -129,17 +128,25 @@ def _sections(e: Evaluation, pictures: dict[str, plots.Plot | None]) -> list[tup
 
 
 def _facts(e: Evaluation) -> list[tuple[str, str]]:
-    d = e.dataset
+    d, passages, queries = e.dataset, e.dataset.statistics.passages, e.dataset.statistics.queries
     unit = "characters" if d.language in ("zh", "ja") else "words"
-    return [
+    facts = [
         ("name", d.name),
         ("language", d.language),
         ("split", d.split),
         ("protocol", d.protocol),
-        ("questions", f"{d.queries:,} in {d.clusters:,} clusters"),
-        ("passages", f"{d.passages:,}, of them {d.distinct_passages:,} distinct"),
-        ("judgements", f"{d.judgements:,}"),
-        ("mean length", f"{d.query_words_mean:.1f} {unit} a question, {d.passage_words_mean:.1f} a passage"),
+        ("questions", f"{d.queries:,} in {d.clusters:,} clusters, with {d.judgements:,} judgements"),
+        ("passages", f"{passages.count:,}; {passages.equal:,} repeat another word for word, {passages.near:,} nearly"),
+        ("length of a question", f"{queries.words.mean:.1f} {unit} on average, {queries.words.longest:,} at most"),
+        ("length of a passage", f"{passages.words.mean:.1f} {unit} on average, {passages.words.longest:,} at most"),
         ("licence", d.licence or "not given"),
         ("SHA-256", d.hash),
     ]
+    for leak in d.statistics.leakage:
+        if leak.later == d.split:
+            line = (
+                f"{leak.near_queries:,} questions repeat or nearly repeat one of {leak.earlier}; "
+                f"{leak.near_positives:,} have a relevant passage that {leak.earlier} has too"
+            )
+            facts.insert(-2, (f"shared with {leak.earlier}", line))
+    return facts

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ragtune.data.statistics import DatasetStatistics
 from ragtune.errors import DataError, Problem
 from ragtune.recipe import EvaluateRecipe, Protocol, Storage
 from ragtune.run import atomic_write
@@ -34,14 +35,17 @@ class DatasetFacts(BaseModel):
     split: str
     protocol: Protocol
     queries: int
-    passages: int
-    distinct_passages: int
     judgements: int
     clusters: int
     """Groups of queries that share a passage or a near-duplicate of it; the unit of every resampling."""
-    query_words_mean: float
-    passage_words_mean: float
     licence: str = ""
+    statistics: DatasetStatistics
+
+    @property
+    def searched(self) -> int:
+        """How many passages compete: copies count as one, unless only the judged id counts."""
+        passages = self.statistics.passages
+        return passages.count if self.protocol == "single-id" else passages.count - passages.equal
 
 
 @final

@@ -11,8 +11,9 @@ import numpy as np
 from ragtune.data.language import CJK, units
 from ragtune.data.records import Dataset
 from ragtune.evaluation.judged import JudgedSplit
+from ragtune.evaluation.resampling import Resampling, Values
 from ragtune.evaluation.results import SliceRow
-from ragtune.measures import compare, mean_values
+from ragtune.measures import mean_values
 
 Parts = dict[str, str]
 """Query id -> the part it belongs to; parts come in the order in which they are to be shown."""
@@ -82,11 +83,9 @@ def slice_rows(
     parts: Parts,
     *,
     title: str,
-    before: Mapping[str, float],
-    after: Mapping[str, float] | None,
-    clusters: Mapping[str, Hashable],
-    resamples: int,
-    seed: int,
+    before: Values,
+    after: Values | None,
+    resampling: Resampling,
 ) -> list[SliceRow]:
     """A row for every part, with the change and its interval where there is an ``after``."""
     rows = []
@@ -97,7 +96,7 @@ def slice_rows(
             rows.append(SliceRow(slice=title, part=part, n=len(queries), before=mean_values({"": one})[""]))
             continue
         other = {query_id: after[query_id] for query_id in queries}
-        found = compare(one, other, measure="", groups=clusters, resamples=resamples, seed=seed).to_json()
+        found = resampling.change(one, other, measure=title)
         row = {name: found[name] for name in ("before", "after", "delta", "low", "high")}
         rows.append(SliceRow(slice=title, part=part, n=len(queries), **row))
     return rows
