@@ -107,8 +107,9 @@ def _write_csv(path: Path, rows: list[Written]) -> None:
         do = "write .jsonl or .parquet, or choose triplets, pairs or labelled-pairs"
         raise DataError(Problem(what="a table of text has no lists", where=str(path), found=", ".join(lists), do=do))
     with atomic_write(path, binary=True) as raw:
-        text = _Utf8(raw)
-        writer = csv.writer(text, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n")
+        # Every text is quoted: csv leaves a lone carriage return bare, which readers take for the end of the row.
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+        writer = csv.writer(_Utf8(raw), delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(names)
         writer.writerows([row.get(name, "") for name in names] for row in rows)
 

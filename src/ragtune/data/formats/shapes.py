@@ -37,6 +37,7 @@ class FormatSpec:
 _COMMON = {"id": ID, "prompt": ("prompt", "instruction"), "answer": ANSWER}
 _ONE_PASSAGE = {"title": ("title",), "passage_id": PASSAGE_ID}
 
+# Of two formats that use the same columns the first is taken.
 _SPECS = (
     FormatSpec(
         name="flagembedding",
@@ -91,6 +92,15 @@ _SPECS = (
         positions=("query", "passage", "score"),
     ),
     FormatSpec(
+        name="rag",
+        summary="a query, its answer and perhaps the passage that holds it",
+        example=({"query": "q", "response": "a", "context": "p"},),
+        required=("query", "answer"),
+        roles={"query": QUERY, "answer": ANSWER, "passage": PASSAGE, **_ONE_PASSAGE, "id": ID, "prompt": ("prompt",)},
+        reader=row_reading.read_rag,
+        writer=row_writing.write_rag,
+    ),
+    FormatSpec(
         name="pairs",
         summary="a query and its passage (or a list of passages)",
         example=({"query": "q", "passage": "p"}, ["q", "p"]),
@@ -99,15 +109,6 @@ _SPECS = (
         reader=row_reading.read_pairs,
         writer=row_writing.write_pairs,
         positions=("query", "passage"),
-    ),
-    FormatSpec(
-        name="rag",
-        summary="a query, its answer and perhaps the passage that holds it",
-        example=({"query": "q", "response": "a", "context": "p"},),
-        required=("query", "answer"),
-        roles={"query": QUERY, "answer": ANSWER, "passage": PASSAGE, **_ONE_PASSAGE, "id": ID, "prompt": ("prompt",)},
-        reader=row_reading.read_rag,
-        writer=row_writing.write_rag,
     ),
     FormatSpec(
         name="classes",
