@@ -29,6 +29,9 @@ HEIGHT = {name: (floor, 0) for floor, names in enumerate(FLOORS) for name in nam
 HEIGHT |= {name: (0, step) for step, name in enumerate(STEPS)}
 HEIGHT |= {name: (len(FLOORS), 0) for name in ROOF}
 
+# A module named in a string, as lazy imports do (but not a file such as ragtune.json).
+NAMED = re.compile(r"ragtune\.([a-z_]+)(\.[a-z_]+)*$")
+
 # Pure floors: the third-party packages that a package may import anywhere.
 PURE = {"scoring": {"torch"}, "measures": {"numpy"}}
 WITHOUT_TORCH = ("data", "measures", *STEPS)
@@ -52,7 +55,7 @@ def imported_modules(tree: ast.Module, package: str) -> Iterator[tuple[int, str]
             yield from (
                 (node.lineno, f"{module}.{alias.name}" if module == "ragtune" else module) for alias in node.names
             )
-        elif isinstance(node, ast.Constant) and re.fullmatch(r"ragtune(\.[a-z_][a-z0-9_]*)+", str(node.value)):
+        elif isinstance(node, ast.Constant) and (named := NAMED.match(str(node.value))) and named[1] in HEIGHT:
             yield node.lineno, str(node.value)
 
 
@@ -62,7 +65,7 @@ def faults(source: str, *, room: str, package: str) -> list[str]:
     for line, module in imported_modules(ast.parse(source), package):
         top, _, rest = module.partition(".")
         target = rest.split(".")[0]
-        if top == "ragtune" and target and target != room:
+        if top == "ragtune" and target and target != room and not target.startswith("__"):
             if target not in HEIGHT:
                 found.append(f"{line}: {module} stands on no floor")
             elif HEIGHT[target] >= HEIGHT[room]:
