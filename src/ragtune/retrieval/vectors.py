@@ -72,9 +72,8 @@ def _keep_int8(vector_ND: NDArray[np.float32], ranges: Ranges | None) -> Passage
 
 
 def _decode_int8(rows: Tensor, dtype: torch.dtype, *, low_D: Tensor, step_D: Tensor) -> Tensor:
-    # In float64 and back to float32, so that the decoded vector is the same whatever the search computes in.
-    level = (rows.double() + 128) * step_D.to(rows.device).double() + low_D.to(rows.device).double()
-    return level.float().to(dtype)
+    # In float32 always, so that the decoded vector is the same whatever the search computes in.
+    return rows.float().add_(128).mul_(step_D.to(rows.device)).add_(low_D.to(rows.device)).to(dtype)
 
 
 def _keep_bits(vector_ND: NDArray[np.float32], ranges: Ranges | None) -> Passages:
@@ -84,9 +83,9 @@ def _keep_bits(vector_ND: NDArray[np.float32], ranges: Ranges | None) -> Passage
 
 
 def _decode_bits(rows: Tensor, dtype: torch.dtype, *, dims: int) -> Tensor:
-    shift = torch.arange(7, -1, -1, dtype=torch.uint8, device=rows.device)
-    bits = (rows[:, :, None] >> shift) & 1
-    return bits.reshape(len(rows), -1)[:, :dims].to(dtype) * 2 - 1
+    shift = torch.arange(7, -1, -1, dtype=torch.uint8)
+    signs = (torch.arange(256, dtype=torch.uint8)[:, None] >> shift & 1).to(dtype) * 2 - 1  # of every byte
+    return signs.to(rows.device)[rows.int()].reshape(len(rows), -1)[:, :dims]
 
 
 STORAGES: Mapping[str, StorageSpec] = MappingProxyType(
