@@ -275,6 +275,8 @@ def test_splits_come_from_names(tmp_path: Path) -> None:
     assert {split: len(qrels) for split, qrels in found.dataset.qrels.items()} == {"train": 1, "dev": 1, "test": 1}
     assert list(found.dataset.queries) == ["1", "validation-00000-1", "test-1"]
     assert found.dataset.info.sources[0]["file"] == "train.jsonl"
+    kept = import_dataset(tmp_path, ImportOptions(duplicates="keep")).dataset
+    assert list(kept.queries) == ["1", "validation-00000-1", "test-1"]
     everything = import_dataset(tmp_path, ImportOptions(split="test"))
     assert list(everything.dataset.qrels) == ["test"]
 
@@ -407,6 +409,14 @@ def test_mixed_shapes_name_the_lines_of_both(tmp_path: Path) -> None:
         [{"query": "q", "pos": ["p"]}, {"question": "q", "pos": ["p"]}],
     ):
         assert refused(rows)[0].what == "two shapes of rows in one source"
+
+
+def test_unreadable_lines_are_told_beside_a_mixture(tmp_path: Path) -> None:
+    assert [what for what, _ in whats(tmp_path / "x.jsonl", [["q", "p"], "{", GOOD])] == [
+        "the line is not JSON",
+        "two shapes of rows in one source",
+    ]
+    assert whats(tmp_path / "x.jsonl", ["{"]) == [("the line is not JSON", "x.jsonl:1")]
 
 
 def test_columns_that_fit_nothing_or_too_much() -> None:

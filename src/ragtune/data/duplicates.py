@@ -8,7 +8,7 @@ Ullman, Mining of Massive Datasets, section 3.4) and each is verified exactly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import final
 
 import numpy as np
@@ -139,18 +139,29 @@ def _mix(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def _near_pairs(sets: list[ShingleSet], threshold: float) -> Iterable[tuple[int, int]]:
+def _near_pairs(sets: list[ShingleSet], threshold: float) -> Iterator[tuple[int, int]]:
     """Pairs of indices whose Jaccard index reaches the threshold (enough of them to connect each group)."""
-    factors = np.random.default_rng(2).integers(1, 2**63, size=(BANDS * ROWS, 1), dtype=np.uint64) | np.uint64(1)
-    buckets: dict[tuple[int, bytes], list[int]] = {}
-    for index, shingles in enumerate(sets):
-        if not shingles.size:
-            continue
+    filled = [index for index, shingles in enumerate(sets) if shingles.size]
+    for key_N in _band_keys([sets[index] for index in filled]).T:
+        order = np.argsort(key_N, kind="stable")
+        edges = np.concatenate(([0], np.flatnonzero(np.diff(key_N[order])) + 1, [order.size]))
+        for bucket in np.flatnonzero(np.diff(edges) > 1):
+            heads: list[int] = []
+            for index in (filled[place] for place in order[edges[bucket] : edges[bucket + 1]]):
+                twin = next((head for head in heads if jaccard(sets[head], sets[index]) >= threshold), None)
+                if twin is None:
+                    heads.append(index)
+                else:
+                    yield twin, index
+
+
+def _band_keys(sets: list[ShingleSet]) -> npt.NDArray[np.uint64]:
+    """[N, BANDS]: one key a band, equal where all MinHash values of the band are."""
+    seeded = np.random.default_rng(2)
+    factors = seeded.integers(1, 2**63, size=(BANDS * ROWS, 1), dtype=np.uint64) | np.uint64(1)
+    weights = seeded.integers(1, 2**63, size=ROWS, dtype=np.uint64) | np.uint64(1)
+    key_NB = np.empty((len(sets), BANDS), dtype=np.uint64)
+    for row, shingles in enumerate(sets):
         smallest = (factors * shingles).min(axis=1)
-        for band, key in enumerate(smallest.reshape(BANDS, ROWS)):
-            heads = buckets.setdefault((band, key.tobytes()), [])
-            twin = next((head for head in heads if jaccard(sets[head], shingles) >= threshold), None)
-            if twin is None:
-                heads.append(index)
-            else:
-                yield twin, index
+        key_NB[row] = (smallest.reshape(BANDS, ROWS) * weights).sum(axis=1, dtype=np.uint64)
+    return key_NB

@@ -66,16 +66,16 @@ class Problems:
             for what, places in self._notes.items()
         )
 
-    def raise_any(self) -> None:
-        """Raise a DataError with everything noted so far; nothing noted, nothing raised."""
+    def raise_any(self, *last: Problem) -> None:
+        """Raise a DataError with everything noted so far and ``last``; nothing there, nothing raised."""
         listed: list[Problem] = []
         for file, found in self._by_file.items():
             in_order = [problem for _, problem in sorted(found, key=lambda numbered: numbered[0])]
             listed += in_order[: self._limit]
             if rest := len(in_order) - self._limit:
                 listed += [_further(file, rest)] if rest > 0 else []
-        if listed:
-            raise DataError(listed)
+        if listed or last:
+            raise DataError([*listed, *last])
 
 
 def _further(file: str, count: int) -> Problem:

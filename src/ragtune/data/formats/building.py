@@ -103,7 +103,8 @@ class Builder:
         if given and place:
             given = f"{given}-{place}"
         if self._options.duplicates == "keep":
-            query_id = given or (f"{fields.number}-{place}" if place else str(fields.number))
+            number = f"{fields.number}-{place}" if place else str(fields.number)
+            query_id = self._own_id(fields, given, text) or number
         else:
             query_id = self._query_ids.setdefault(key, self._own_id(fields, given, text) or content_id("q", *key))
             if given and query_id not in (given, _beside(given, fields)):

@@ -63,11 +63,15 @@ def recognise(row_set: RowSet, options: ImportOptions, problems: Problems) -> Re
     kinds = _kinds(row_set, options, problems)
     if not kinds:
         problems.raise_any()
-        do = "give a file with rows"
-        raise DataError(Problem(what="nothing to import", where=row_set.source, found="no row", do=do))
-    _check_chosen(kinds, options, row_set)
-    fits = {signature: _fits(signature, kind, options) for signature, kind in kinds.items()}
-    matches = _one_format(kinds, fits, options, row_set)
+        found, do = "no row", "give a file with rows"
+        raise DataError(Problem(what="nothing to import", where=row_set.source, found=found, do=do))
+    try:
+        _check_chosen(kinds, options, row_set)
+        matches = _one_format(kinds, options, row_set)
+    except DataError as error:
+        # lines that could not be read at all are told in the same breath
+        problems.raise_any(*error.problems)
+        raise
     spec = FORMATS[next(iter(matches.values())).format]
     for row in row_set.rows:
         signature = signature_of(row.value, options)
@@ -139,10 +143,9 @@ def _against(kind: _Kind, spec: FormatSpec, options: ImportOptions) -> list[str]
     return found if isinstance(found, list) else ["no difference"]
 
 
-def _one_format(
-    kinds: Mapping[Signature, _Kind], fits: Mapping[Signature, list[Match]], options: ImportOptions, row_set: RowSet
-) -> dict[Signature, Match]:
+def _one_format(kinds: Mapping[Signature, _Kind], options: ImportOptions, row_set: RowSet) -> dict[Signature, Match]:
     """The match of each signature that fits, all of one format with the same columns; else a DataError."""
+    fits = {signature: _fits(signature, kind, options) for signature, kind in kinds.items()}
     for signature, found in fits.items():
         if len(found) > 1:
             raise DataError(_ambiguous(kinds[signature], [one.format for one in found]))
