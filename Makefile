@@ -9,6 +9,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+export NO_MKDOCS_2_WARNING := 1
+
 .PHONY: demo test lint bench docs clean
 
 demo: $(VENV)/installed
