@@ -75,7 +75,7 @@ def test_texts_of_the_dataset_are_escaped(evaluation: Callable[[str], Evaluation
 
 
 def test_the_verdict_comes_first(evaluation: Callable[[str], Evaluation]) -> None:
-    text = "".join(read(render_report(evaluation("en"))).words)
+    text = "".join(read(render_report(evaluation("en"))).words).replace("\N{NO-BREAK SPACE}", " ")
     line = evaluation("en").verdict.text
     assert line in text
     assert text.index(line) < text.index("671 clusters")

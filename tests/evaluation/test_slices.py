@@ -61,7 +61,9 @@ def test_seen_is_by_passage_by_copy_and_by_document() -> None:
     queries = {key: key for key in ("t1", "t2", "q1", "q2", "q3")}
     train = {"t1": {"copy": 1, "e": 0}, "t2": {"b": 1}}
     data = made(corpus, queries, train=train, test={"q1": {"a": 1}, "q2": {"c": 1}, "q3": {"e": 1}})
-    assert by_seen(*judged(data)) == {"q3": "unseen", "q1": "seen in training", "q2": "seen in training"}
+    expected = {"q3": "unseen", "q1": "seen in training", "q2": "seen in training"}
+    for protocol in ("merged", "single-id"):
+        assert by_seen(judged_split(data, "test", protocol=protocol), data) == expected
 
 
 def test_there_is_nothing_seen_without_a_train_split_and_no_style_without_styles() -> None:
@@ -78,6 +80,8 @@ def test_rows_hold_the_means_of_their_own_questions() -> None:
     assert low.low is not None and low.low <= 0.75 <= (low.high or 0)
     assert (high.n, high.delta, high.low, high.high) == (1, -1.0, None, None)
     assert slice_rows(parts, title="t", before=before, after=None, resampling=resampling)[0].after is None
+    whole = dict.fromkeys(before, "all")
+    assert slice_rows(whole, title="t", before=before, after=after, resampling=resampling) == []
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 STORAGE_MARKERS = {"fp32": "o", "fp16": "s", "int8": "^", "binary": "D"}
 REFERENCE_COLOURS = ("reference", "reference-2", "reference-3")
 
+FROM_ZERO = ("training loss", "tokens per second", "learning rate")
+"""Training curves whose axis starts at 0, so that noise looks as small as it is."""
+
 LogRecord = Mapping[str, Any]
 
 
@@ -61,7 +64,7 @@ def metric_bars(evaluation: Evaluation) -> Plot:
         described = "; ".join(f"{m} " + ", ".join(f"{n} {intervals[m, n].mean:.3f}" for n in names) for m in measures)
         svg = to_svg(figure, name="metrics", title="Measures of every contender", description=described)
     note = f"The thin line is the {evaluation.confidence * 100:.4g} % bootstrap interval of the mean."
-    return Plot("Measures", svg, tuple((colour, name) for name, colour in colours.items()), note)
+    return Plot("Means and intervals", svg, tuple((colour, name) for name, colour in colours.items()), note)
 
 
 def _ends(score: ScoreInterval) -> tuple[float, float]:
@@ -77,6 +80,8 @@ def score_histograms(evaluation: Evaluation) -> Plot | None:
         figure, panels = new_figure(height=1.7 * len(shown) + 0.3, rows=len(shown), share_axes=True)
         for axes, distribution in zip(panels, shown, strict=True):
             _histogram(axes, distribution)
+        tallest = max(max(_shares(counts)) for d in shown for counts in (d.positives, d.negatives))
+        panels[0].set_ylim(0, 1.05 * tallest)  # the axes are shared
         panels[-1].set_xlabel("score")
         described = "; ".join(
             f"{d.contender}: relevant passages on average {d.positive_mean:.3f}, "
@@ -91,17 +96,20 @@ def score_histograms(evaluation: Evaluation) -> Plot | None:
 def _histogram(axes: Axes, distribution: ScoreDistribution) -> None:
     axes.set_title(f"{distribution.contender}: {distribution.separated:.0%} of questions separated", loc="left")
     for kind, counts in (("positive", distribution.positives), ("negative", distribution.negatives)):
-        share = [count / sum(counts) for count in counts]
+        share = _shares(counts)
         axes.stairs(share, distribution.edges, fill=True, color=COLOURS[kind], alpha=0.35)
         axes.stairs(share, distribution.edges, color=COLOURS[kind], linewidth=1.3)
     for kind, mean in (("positive", distribution.positive_mean), ("negative", distribution.negative_mean)):
         axes.axvline(mean, color=COLOURS[kind], linewidth=1.1, linestyle=(0, (4, 3)))
     axes.set_xlim(distribution.edges[0], distribution.edges[-1])
-    axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.locator_params(axis="y", nbins=4)
     axes.grid(axis="y")
     axes.spines["left"].set_visible(False)
+
+
+def _shares(counts: Sequence[int]) -> list[float]:
+    return [count / sum(counts) for count in counts]
 
 
 def size_curves(evaluation: Evaluation) -> Plot | None:
@@ -167,7 +175,10 @@ def training_curves(log: Sequence[LogRecord], *, measure: str) -> Plot | None:
             axes.grid(axis="y")
             axes.spines["left"].set_visible(False)
             axes.locator_params(nbins=5)
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.margins(y=0.12)
+            if title in FROM_ZERO:
+                axes.set_ylim(0, 1.12 * max(values))
         for axes in axes_of[len(panels) :]:
             axes.set_visible(False)
         described = "; ".join(f"{title}: {points[0][1]:.4g} to {points[-1][1]:.4g}" for title, points in panels)

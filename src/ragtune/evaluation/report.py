@@ -44,10 +44,11 @@ def render_report(evaluation: Evaluation, *, background: Background | None = Non
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
     environment.filters |= {
-        "signed": signed,
+        "signed": lambda value: _minus(signed(value)),
         "p": lambda p: p_text(p).removeprefix("p ").removeprefix("= "),
-        "interval": lambda item: interval_text(item.low, item.high),
+        "interval": lambda item: _minus(interval_text(item.low, item.high)),
         "rank": lambda rank: f"> {evaluation.plan.top_k}" if rank is None else str(rank),
+        "unbroken": lambda line: line.replace("< ", "<\N{NO-BREAK SPACE}").replace("= ", "=\N{NO-BREAK SPACE}"),
         "thousands": lambda number: f"{number:,}",
         "shortened": partial(shortened, characters=PASSAGE_CHARACTERS),
     }
@@ -62,6 +63,10 @@ def shortened(text: str, *, characters: int) -> str:
     'retr …'
     """
     return text if len(text) <= characters else text[:characters].rstrip() + " …"
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def _content(e: Evaluation, background: Background) -> dict[str, Any]:

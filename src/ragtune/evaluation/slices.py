@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from ragtune.data.duplicates import canonical_ids
 from ragtune.data.language import CJK, units
 from ragtune.data.records import Dataset
 from ragtune.evaluation.judged import JudgedSplit
@@ -53,12 +54,13 @@ def by_seen(judged: JudgedSplit, dataset: Dataset) -> Parts:
     trained = {pid for grades in dataset.split("train").values() for pid, grade in grades.items() if grade > 0}
     if not trained:
         return {}
-    passages = {judged.counted_as[pid] for pid in trained}
+    content = canonical_ids(dataset.corpus)
+    passages = {content[pid] for pid in trained}
     documents = {_document(dataset, pid) for pid in trained} - {None}
     parts = {}
     for query in judged.queries:
         relevant = judged.relevant(query.id)
-        seen = any(pid in passages or _document(dataset, pid) in documents for pid in relevant)
+        seen = any(content[pid] in passages or _document(dataset, pid) in documents for pid in relevant)
         parts[query.id] = "seen in training" if seen else "unseen"
     return dict(sorted(parts.items(), key=lambda item: item[1], reverse=True))
 
@@ -71,8 +73,8 @@ def by_style(judged: JudgedSplit, dataset: Dataset) -> Parts:
 
 SLICES: Mapping[str, Callable[[JudgedSplit, Dataset], Parts]] = MappingProxyType(
     {
-        "Length of the question in words": by_length,
-        "Words shared with the relevant passage": by_overlap,
+        "Length of the question (words; Chinese: characters)": by_length,
+        "Share of its words that the relevant passage holds": by_overlap,
         "Document of the relevant passage": by_seen,
         "Style of the question": by_style,
     }
@@ -87,7 +89,9 @@ def slice_rows(
     after: Values | None,
     resampling: Resampling,
 ) -> list[SliceRow]:
-    """A row for every part, with the change and its interval where there is an ``after``."""
+    """A row for every part, with the change and its interval where there is an ``after``; none for a single part."""
+    if len(set(parts.values())) < 2:
+        return []
     rows = []
     for part in dict.fromkeys(parts.values()):
         queries = [query_id for query_id, own in parts.items() if own == part]
