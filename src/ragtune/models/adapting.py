@@ -1,0 +1,133 @@
+"""What of a model is trained: low-rank adapters, frozen parts, and the two-sided model of a frozen passage side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from torch import nn
+
+from ragtune.errors import Problem, RecipeError
+from ragtune.models.base import Kind
+from ragtune.models.dense import DenseModel
+from ragtune.recipe import FreezeRecipe, LoraRecipe, ModelRecipe
+
+
+def prepare_for_training(model: DenseModel, recipe: ModelRecipe) -> DenseModel:
+    """Add adapters and freeze what the recipe says. Raises ``RecipeError`` for a part that the model does not have."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    for name, parameter in model.backbone.named_parameters():
+        if name.startswith("pooler."):
+            parameter.requires_grad_(False)
+    if recipe.lora is not None:
+        _add_adapters(model, recipe.lora)
+    _freeze(model, recipe.freeze)
+    if not any(p.requires_grad for p in model.parameters()):
+        raise RecipeError(
+            Problem(what="nothing is left to train", where="model.freeze", found="all weights frozen", do="freeze less")
+        )
+    return model
+
+
+def _add_adapters(model: DenseModel, recipe: LoraRecipe) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        target_modules=list(recipe.targets) or _linear_layers(model.backbone),
+    )
+    try:
+        model.backbone = get_peft_model(model.backbone, config)
+    except ValueError as error:
+        raise RecipeError(
+            Problem(
+                what="model.lora.targets name no layers of this model",
+                where="model.lora.targets",
+                found=", ".join(recipe.targets),
+                do="choose among " + ", ".join(_linear_layers(model.backbone)),
+            )
+        ) from error
+
+
+def _linear_layers(backbone: nn.Module) -> list[str]:
+    names = {name.rpartition(".")[2] for name, m in backbone.named_modules() if isinstance(m, nn.Linear)}
+    pooler = {
+        n.rpartition(".")[2]
+        for n, m in backbone.named_modules()
+        if n.startswith("pooler.") and isinstance(m, nn.Linear)
+    }
+    inside = [n for n, m in backbone.named_modules() if isinstance(m, nn.Linear) and not n.startswith("pooler.")]
+    return sorted(name for name in names if name not in pooler or any(n.endswith("." + name) for n in inside))
+
+
+def _freeze(model: DenseModel, recipe: FreezeRecipe) -> None:
+    if recipe.position_embeddings:
+        _freeze_named(model, r"position_embeddings|wpe\b", part="position_embeddings")
+    if recipe.token_embeddings or recipe.first_layers:
+        model.token_embedding.weight.requires_grad_(False)
+    if recipe.first_layers:
+        _freeze_named(model, r"(^|\.)embeddings\.", part="first_layers")
+        layers = _layer_numbers(model)
+        if recipe.first_layers > len(layers):
+            raise RecipeError(
+                Problem(
+                    what="model.freeze.first_layers is more than the model has",
+                    where="model.freeze.first_layers",
+                    found=str(recipe.first_layers),
+                    do=f"freeze at most {len(layers)}",
+                )
+            )
+        for name, parameter in model.backbone.named_parameters():
+            number = _layer_number(name)
+            if number is not None and number < recipe.first_layers:
+                parameter.requires_grad_(False)
+
+
+def _freeze_named(model: DenseModel, pattern: str, *, part: str) -> None:
+    found = [p for name, p in model.backbone.named_parameters() if re.search(pattern, name)]
+    if not found:
+        raise RecipeError(
+            Problem(
+                what=f"the model has nothing that model.freeze.{part} could freeze",
+                where=f"model.freeze.{part}",
+                found=f"a {model.backbone.config.model_type} model without such weights",
+                do=f"leave model.freeze.{part} out",
+            )
+        )
+    for parameter in found:
+        parameter.requires_grad_(False)
+
+
+def _layer_number(name: str) -> int | None:
+    match = re.search(r"\.?(?:layers?|h|block)\.(\d+)\.", name)
+    return int(match.group(1)) if match else None
+
+
+def _layer_numbers(model: DenseModel) -> set[int]:
+    return {n for name, _ in model.backbone.named_parameters() if (n := _layer_number(name)) is not None}
+
+
+def save_trained(model: DenseModel, folder: Path, *, recipe: ModelRecipe) -> None:
+    """Save a trained model; adapters are merged into the weights where the recipe says so."""
+    if recipe.lora is not None and recipe.lora.merge:
+        model.backbone = model.backbone.merge_and_unload()
+    model.save(folder)
+
+
+@final
+class TwoSided:
+    """Queries by one model, passages by another: what a frozen passage side leaves behind."""
+
+    def __init__(self, *, query: DenseModel, passage: DenseModel) -> None:
+        self.name = query.name
+        self._sides: dict[Kind, DenseModel] = {"query": query, "passage": passage}
+
+    def encode(self, texts: Sequence[str], *, kind: Kind, label: str = "") -> np.ndarray:
+        """``vector_BD`` of the side that ``kind`` names."""
+        return self._sides[kind].encode(texts, kind=kind, label=label)

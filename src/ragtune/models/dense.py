@@ -1,0 +1,277 @@
+"""Dense bi-encoders: one vector a text.
+
+Letters: B texts, N tokens of all texts together, T tokens of the longest, H hidden width, D dimensions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ragtune.models import packing
+from ragtune.models.base import KINDS, Kind, Scorer, TextSettings, TokenBatch, TokenIds, token_batches
+from ragtune.models.folders import write_modules
+from ragtune.recipe import Pooling
+from ragtune.run import atomic_folder, progress
+
+# Tokens of one forward pass while encoding. measured: 4,096 to 16,384 are equally fast on 2 cores (LOG.md)
+ENCODE_TOKENS = 8192
+ENCODE_TEXTS = 65_536
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DenseHead:
+    """What turns token states into a vector: pooling, optional projections, optional L2 norm."""
+
+    pooling: Pooling
+    normalize: bool
+
+
+@final
+class DenseModel(Scorer):
+    """A bi-encoder over a transformers backbone."""
+
+    family: ClassVar[str] = "dense"
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        backbone: Any,
+        tokenizer: Any,
+        head: DenseHead,
+        settings: dict[Kind, TextSettings],
+        heads: list[nn.Module],
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.backbone = backbone
+        self.tokenizer = tokenizer
+        self.head = head
+        self.settings = settings
+        self.heads = nn.ModuleList(heads)
+        self.packed = False
+        self.notes: dict[str, Any] = {}
+        self.pad_to_multiple_of = 1
+        self.encode_dtype = torch.float32
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = next(self.backbone.parameters()).device
+        return device
+
+    @property
+    def hidden(self) -> int:
+        """Width of the backbone's token states."""
+        return int(self.backbone.config.hidden_size)
+
+    @property
+    def dims(self) -> int:
+        """Length of a vector."""
+        linears = [layer for layer in self.heads.modules() if isinstance(layer, nn.Linear)]
+        return linears[-1].out_features if linears else self.hidden
+
+    @property
+    def token_embedding(self) -> nn.Embedding:
+        """The token embedding table."""
+        table = self.backbone.get_input_embeddings()
+        assert isinstance(table, nn.Embedding)
+        return table
+
+    @property
+    def matmul_parameters(self) -> int:
+        """Weights of the backbone's linear layers that every token passes."""
+        pooler = {id(p) for name, p in self.backbone.named_parameters() if "pooler" in name}
+        linears = [m for m in self.backbone.modules() if isinstance(m, nn.Linear)]
+        return sum(m.weight.numel() for m in linears if id(m.weight) not in pooler)
+
+    @property
+    def attention_width(self) -> int:
+        """Layers times hidden width."""
+        return int(self.backbone.config.num_hidden_layers) * self.hidden
+
+    def tokenize(
+        self, texts: Sequence[str], *, kind: Kind, prompts: Sequence[str | None] | None = None, truncate: bool = True
+    ) -> list[TokenIds]:
+        """Token ids of each text, prompt in front, cut to the kind's limit, special tokens included."""
+        setting = self.settings[kind]
+        own = prompts if prompts is not None else [None] * len(texts)
+        joined = [setting.joined(text, prompt=prompt) for text, prompt in zip(texts, own, strict=True)]
+        if not joined:
+            return []
+        found = self.tokenizer(
+            joined, truncation=truncate, max_length=setting.max_tokens if truncate else None, padding=False,
+            return_attention_mask=False, return_token_type_ids=False, verbose=False,
+        )  # fmt: skip
+        return [np.asarray(ids, dtype=np.int32) for ids in found["input_ids"]]
+
+    def tokenizer_fingerprint(self) -> str:
+        """SHA-256 of the tokenizer's whole definition."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        definition = backend.to_str() if backend is not None else repr(sorted(self.tokenizer.get_vocab().items()))
+        return hashlib.sha256(definition.encode()).hexdigest()
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        """``vector_BD``, fp32, normalised when the model says so."""
+        states = self._packed_states if self.packed else self._padded_states
+        pooled_BH = states(batch)
+        for head in self.heads:
+            pooled_BH = head(pooled_BH.to(next(head.parameters()).dtype))
+        vector_BD = pooled_BH.float()
+        return F.normalize(vector_BD, dim=-1) if self.head.normalize else vector_BD
+
+    def _embedded(self, ids: Tensor) -> dict[str, Tensor]:
+        """The backbone's input; a plain table is read here, so that its gradient is added where tokens occur only."""
+        table = self.token_embedding
+        if type(table) is not nn.Embedding:
+            return {"input_ids": ids}
+        with_gradient = table.weight.requires_grad and torch.is_grad_enabled()
+        lookup = TokenRows.apply if with_gradient else _plain_rows
+        rows: Tensor = lookup(table.weight, ids)
+        return {"inputs_embeds": rows.to(self._compute_dtype())}
+
+    def _compute_dtype(self) -> torch.dtype:
+        weights = (p for p in self.backbone.parameters() if p is not self.token_embedding.weight)
+        dtype: torch.dtype = next(weights).dtype
+        return dtype
+
+    def _packed_states(self, batch: TokenBatch) -> Tensor:
+        layout = packing.PackedLayout.of(batch.lengths_B.tolist(), device=self.device, dtype=self._compute_dtype())
+        offset = self._position_offset()
+        state_NH: Tensor = self.backbone(
+            **self._embedded(batch.ids_N[None]), position_ids=layout.position_N[None] + offset, packed_layout=layout
+        ).last_hidden_state[0]
+        if self.head.pooling == "cls":
+            return state_NH[layout.start_B]
+        if self.head.pooling == "last_token":
+            return state_NH[layout.end_B - 1]
+        length_B = (layout.end_B - layout.start_B).float()
+        text_N = torch.repeat_interleave(torch.arange(len(length_B), device=self.device), layout.end_B - layout.start_B)
+        total_BH = torch.zeros(len(length_B), self.hidden, device=self.device).index_add(0, text_N, state_NH.float())
+        return total_BH / length_B[:, None]
+
+    def _position_offset(self) -> int:
+        """RoBERTa-like tables begin behind the padding id."""
+        tables = [m for name, m in self.backbone.named_modules() if name.endswith("position_embeddings")]
+        table = tables[0] if tables else None
+        return table.padding_idx + 1 if isinstance(table, nn.Embedding) and table.padding_idx is not None else 0
+
+    def _padded_states(self, batch: TokenBatch) -> Tensor:
+        rows = torch.split(batch.ids_N, batch.lengths_B.tolist())
+        longest = -(-int(batch.lengths_B.max()) // self.pad_to_multiple_of) * self.pad_to_multiple_of
+        pad = self.tokenizer.pad_token_id or 0
+        ids_BT = torch.stack([F.pad(row, (0, longest - len(row)), value=pad) for row in rows])
+        length_B = batch.lengths_B.to(self.device)
+        mask_BT = torch.arange(longest, device=self.device) < length_B[:, None]
+        state_BTH: Tensor = self.backbone(**self._embedded(ids_BT), attention_mask=mask_BT.long()).last_hidden_state
+        if self.head.pooling == "cls":
+            return state_BTH[:, 0]
+        if self.head.pooling == "last_token":
+            return state_BTH[torch.arange(len(rows), device=self.device), length_B - 1]
+        total_BH = (state_BTH.float() * mask_BT[..., None]).sum(1)
+        return total_BH / length_B[:, None]
+
+    def score(self, query_rep: Tensor, passage_rep: Tensor) -> Tensor:
+        """``score_QC``: dot products, fp32."""
+        return query_rep.float() @ passage_rep.float().T
+
+    def encode(self, texts: Sequence[str], *, kind: Kind, label: str = "") -> np.ndarray:
+        """``vector_BD`` float32 of many texts, in their order; computed in ``encode_dtype``."""
+        out_BD = np.empty((len(texts), self.dims), dtype=np.float32)
+        work = list(self._encode_batches(texts, kind=kind))
+        was_training = self.training
+        self.eval()
+        half = (
+            {}
+            if self.encode_dtype == torch.float32
+            else {n: p.to(self.encode_dtype) for n, p in self.named_parameters()}
+        )
+        with torch.inference_mode():
+            for places, sequences in progress(work, label=label or f"encoding {kind}s"):
+                batch = TokenBatch.of(sequences, device=self.device)
+                out_BD[places] = torch.func.functional_call(self, half, (batch,)).cpu().numpy()
+        self.train(was_training)
+        return out_BD
+
+    def _encode_batches(self, texts: Sequence[str], *, kind: Kind) -> Iterator[tuple[list[int], list[TokenIds]]]:
+        """Equal texts once each would save little here: callers give distinct passages. Long texts come first."""
+        for first in range(0, len(texts), ENCODE_TEXTS):
+            sequences = self.tokenize(texts[first : first + ENCODE_TEXTS], kind=kind)
+            for places in token_batches([len(s) for s in sequences], budget=ENCODE_TOKENS):
+                yield [first + i for i in places], [sequences[i] for i in places]
+
+    def save(self, folder: Path) -> None:
+        """Write a sentence-transformers folder, whole or not at all."""
+        with atomic_folder(folder) as aside:
+            self.backbone.save_pretrained(aside)
+            self.write_around(aside)
+
+    def write_around(self, folder: Path) -> None:
+        """Everything of the folder but the backbone's weights."""
+        self.tokenizer.save_pretrained(folder)
+        longest = max(self.settings[kind].max_tokens for kind in KINDS)
+        _write_json(folder / "sentence_bert_config.json", {"max_seq_length": longest, "do_lower_case": False})
+        write_modules(
+            folder, pooling=self.head.pooling, hidden=self.hidden, heads=list(self.heads), normalize=self.head.normalize
+        )
+        query, passage = (self.settings[kind] for kind in KINDS)
+        prompts = {"query": query.joined("")} | {name: passage.joined("") for name in ("document", "passage")}
+        _write_json(
+            folder / "config_sentence_transformers.json",
+            {
+                "model_type": "SentenceTransformer",
+                "prompts": prompts,
+                "default_prompt_name": None,
+                "similarity_fn_name": "cosine" if self.head.normalize else "dot",
+            },
+        )
+        limits = {f"{kind}_max_tokens": self.settings[kind].max_tokens for kind in KINDS}
+        formats = {f"{kind}_prompt_format": self.settings[kind].format for kind in KINDS}
+        prompt = {f"{kind}_prompt": self.settings[kind].prompt for kind in KINDS}
+        shape = {"pooling": self.head.pooling, "normalize": self.head.normalize, "dims": self.dims}
+        _write_json(
+            folder / "ragtune.json", {"family": self.family, **shape, **prompt, **formats, **limits, **self.notes}
+        )
+
+
+def _plain_rows(weight_VH: Tensor, ids: Tensor) -> Tensor:
+    return F.embedding(ids, weight_VH)
+
+
+@final
+class TokenRows(torch.autograd.Function):
+    """Rows of an embedding table whose gradient is added to ``weight.grad`` in place.
+
+    Autograd would fill a table of vocabulary size with zeros and add it once a micro-batch.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight_VH: Tensor, ids: Tensor) -> Tensor:
+        """The rows, shape of ``ids`` plus H."""
+        ctx.weight, ctx.ids = weight_VH, ids
+        return F.embedding(ids, weight_VH)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        """Adds to the table's gradient; hands none on."""
+        (grad,) = grads
+        weight = ctx.weight
+        if weight.grad is None:
+            weight.grad = torch.zeros_like(weight)
+        weight.grad.index_add_(0, ctx.ids.flatten(), grad.reshape(-1, grad.shape[-1]).to(weight.dtype))
+        return None, None
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,31 @@
+"""The family table: a new family is one file and one row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import final
+
+from ragtune.models.base import Scorer
+from ragtune.models.dense_loading import load_dense
+from ragtune.recipe import ModelRecipe
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FamilySpec:
+    """One model family."""
+
+    load: Callable[[ModelRecipe], Scorer]
+    summary: str
+
+
+FAMILIES: Mapping[str, FamilySpec] = MappingProxyType(
+    {"dense": FamilySpec(load=load_dense, summary="bi-encoder: one vector a text, dot of vectors")}
+)
+
+
+def load_model(recipe: ModelRecipe) -> Scorer:
+    """Load the model that a recipe names. Raises ``ModelError`` when it cannot be read or is of another family."""
+    return FAMILIES[recipe.family].load(recipe)

@@ -1,0 +1,197 @@
+"""Reading and writing the sentence-transformers folder of a dense model.
+
+Every form is read. Written is the older one (boolean pooling keys, ``sentence_transformers.models.*`` type names),
+which sentence-transformers 2 to 6 and the servers of the field read alike; the compact form of 5.4 is not read by
+older versions and was mis-pooled by some servers.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ragtune.errors import ModelError, Problem
+from ragtune.recipe import Pooling
+from ragtune.run import read_json
+
+POOLING_KEYS: dict[Pooling, str] = {
+    "cls": "pooling_mode_cls_token",
+    "mean": "pooling_mode_mean_tokens",
+    "last_token": "pooling_mode_lasttoken",
+}
+POOLING_NAMES: dict[str, Pooling] = {"cls": "cls", "mean": "mean", "lasttoken": "last_token"}
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "torch.nn.modules.linear.Identity": nn.Identity,
+    "torch.nn.modules.activation.Tanh": nn.Tanh,
+    "torch.nn.modules.activation.GELU": nn.GELU,
+    "torch.nn.modules.activation.ReLU": nn.ReLU,
+}
+QUERY_PROMPT_NAMES = ("query", "s2p_query", "web_search_query")
+PASSAGE_PROMPT_NAMES = ("passage", "document", "corpus")
+
+
+@final
+@dataclass(slots=True)
+class DenseFolder:
+    """What a model folder says about a dense model; None = it does not say."""
+
+    backbone: Path
+    pooling: Pooling | None = None
+    normalize: bool | None = None
+    max_tokens: int | None = None
+    query_prompt: str | None = None
+    passage_prompt: str | None = None
+    heads: list[nn.Module] = field(default_factory=list)
+    ragtune: dict[str, Any] = field(default_factory=dict)
+
+
+def read_folder(folder: Path) -> DenseFolder:
+    """Read ``modules.json`` and what it names; a bare Hugging Face folder says nothing but its backbone.
+
+    Raises ``ModelError`` when the folder is no dense model.
+    """
+    own = read_json(folder / "ragtune.json") if (folder / "ragtune.json").is_file() else {}
+    if own.get("family", "dense") != "dense":
+        raise _wrong_family(folder, found=f"a model of the family {own['family']!r}")
+    if not (folder / "modules.json").is_file():
+        return DenseFolder(backbone=folder, ragtune=own)
+    config = _optional_json(folder / "config_sentence_transformers.json")
+    declared = config.get("model_type", "SentenceTransformer")
+    if declared != "SentenceTransformer":
+        raise _wrong_family(folder, found=f"a {declared}")
+    found = DenseFolder(backbone=folder, normalize=False, ragtune=own)
+    for module in read_json(folder / "modules.json"):
+        kind = str(module["type"]).rpartition(".")[2]
+        if kind not in _READERS:
+            raise _wrong_family(folder, found=f"a module of type {module['type']}")
+        _READERS[kind](found, folder / module["path"])
+    prompts = config.get("prompts") or {}
+    default = prompts.get(config.get("default_prompt_name") or "")
+    found.query_prompt = next((prompts[n] for n in QUERY_PROMPT_NAMES if n in prompts), default)
+    found.passage_prompt = next((prompts[n] for n in PASSAGE_PROMPT_NAMES if n in prompts), default)
+    return found
+
+
+def _wrong_family(folder: Path, *, found: str) -> ModelError:
+    return ModelError(
+        Problem(
+            what="the model folder is not of the family 'dense'",
+            where=str(folder),
+            found=found,
+            do="give an embedding model (sentence-transformers, or a bare Hugging Face encoder or decoder)",
+        )
+    )
+
+
+def _optional_json(path: Path) -> dict[str, Any]:
+    return dict(read_json(path)) if path.is_file() else {}
+
+
+def _read_transformer(found: DenseFolder, path: Path) -> None:
+    found.backbone = path
+    found.max_tokens = _optional_json(path / "sentence_bert_config.json").get("max_seq_length")
+
+
+def _read_pooling(found: DenseFolder, path: Path) -> None:
+    config = _optional_json(path / "config.json")
+    modes = config.get("pooling_mode")
+    if modes is None:
+        modes = [name for name in config if name.startswith("pooling_mode_") and config[name]]
+        modes = [next((n for n, key in POOLING_KEYS.items() if key == mode), mode) for mode in modes]
+    else:
+        modes = [modes] if isinstance(modes, str) else list(modes)
+        modes = [POOLING_NAMES.get(mode, mode) for mode in modes]
+    if len(modes) != 1 or modes[0] not in POOLING_KEYS or not config.get("include_prompt", True):
+        raise ModelError(
+            Problem(
+                what="this pooling is not supported",
+                where=str(path / "config.json"),
+                found=json.dumps(config),
+                do="set model.pooling to one of " + ", ".join(POOLING_KEYS) + " on the bare backbone",
+            )
+        )
+    found.pooling = modes[0]
+
+
+def _read_normalize(found: DenseFolder, path: Path) -> None:
+    found.normalize = True
+
+
+def _read_dense(found: DenseFolder, path: Path) -> None:
+    config = read_json(path / "config.json")
+    name = config.get("activation_function", "torch.nn.modules.activation.Tanh")
+    if name not in ACTIVATIONS:
+        raise ModelError(
+            Problem(
+                what="unknown activation in a Dense module",
+                where=str(path / "config.json"),
+                found=str(name),
+                do="use one of " + ", ".join(ACTIVATIONS),
+            )
+        )
+    linear = nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
+    if (path / "model.safetensors").is_file():
+        state = load_file(path / "model.safetensors")
+    else:
+        state = torch.load(path / "pytorch_model.bin", map_location="cpu", weights_only=True)
+    linear.load_state_dict({key.removeprefix("linear."): value for key, value in state.items()})
+    found.heads.append(nn.Sequential(linear, ACTIVATIONS[name]()))
+
+
+_READERS = {
+    "Transformer": _read_transformer,
+    "Pooling": _read_pooling,
+    "Normalize": _read_normalize,
+    "Dense": _read_dense,
+}
+
+
+def write_modules(folder: Path, *, pooling: Pooling, hidden: int, heads: list[nn.Module], normalize: bool) -> None:
+    """Write ``modules.json`` and the modules behind the backbone."""
+    modules: list[tuple[str, str]] = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    pool = {"word_embedding_dimension": hidden}
+    pool |= {key: int(name == pooling) == 1 for name, key in POOLING_KEYS.items()}
+    pool |= {"pooling_mode_max_tokens": False, "pooling_mode_mean_sqrt_len_tokens": False}
+    pool |= {"pooling_mode_weightedmean_tokens": False, "include_prompt": True}
+    _write(folder / "1_Pooling" / "config.json", pool)
+    for head in heads:
+        path = f"{len(modules)}_Dense"
+        modules.append((path, "Dense"))
+        _write_dense(folder / path, head)
+    if normalize:
+        modules.append((f"{len(modules)}_Normalize", "Normalize"))
+        (folder / modules[-1][0]).mkdir()
+    listing = [
+        {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for index, (path, kind) in enumerate(modules)
+    ]
+    _write(folder / "modules.json", listing)
+
+
+def _write_dense(path: Path, head: nn.Module) -> None:
+    assert isinstance(head, nn.Sequential)
+    linear, activation = head
+    assert isinstance(linear, nn.Linear)
+    name = next(name for name, kind in ACTIVATIONS.items() if type(activation) is kind)
+    config = {
+        "in_features": linear.in_features,
+        "out_features": linear.out_features,
+        "bias": linear.bias is not None,
+        "activation_function": name,
+    }
+    _write(path / "config.json", config)
+    save_file(
+        {f"linear.{key}": value.contiguous() for key, value in linear.state_dict().items()}, path / "model.safetensors"
+    )
+
+
+def _write(path: Path, value: Any) -> None:
+    """Plain writes: the caller renames the whole folder into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

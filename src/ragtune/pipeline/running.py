@@ -1,0 +1,240 @@
+"""A recipe's stages in order: data, train, evaluate; each in its own folder, each resumable.
+
+Everything that can be wrong is looked for before the first expensive second.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from ragtune.data.folder import dataset_hash, is_dataset_folder, write_dataset
+from ragtune.data.folder_reading import read_dataset
+from ragtune.data.formats.importing import import_dataset
+from ragtune.data.formats.options import ImportOptions
+from ragtune.data.records import Dataset
+from ragtune.data.splitting import split_dataset
+from ragtune.errors import Problem, RecipeError
+from ragtune.measures import parse_measures
+from ragtune.recipe import Recipe, SourceRecipe
+from ragtune.recipe_loading import dump_recipe
+from ragtune.run import RunFolder, Stage, hash_json, read_json
+
+Say = Callable[[str], None]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run handed back."""
+
+    folder: Path
+    model: Path
+    report: Path
+    metrics: dict[str, Any]
+    verdict: str
+
+
+def run_recipe(recipe: Recipe, *, say: Say = lambda line: None, datasets: Sequence[Dataset] | None = None) -> RunResult:
+    """Run every stage that is not done yet. ``datasets`` stand in for the recipe's sources, in their order."""
+    from ragtune.training.world import Launched
+
+    check_recipe(recipe, sources_given=datasets is not None)
+    launched = Launched(recipe.train, folder=recipe.run)
+    run = RunFolder(recipe.run)
+    leads = launched.world.rank == 0
+    if leads:
+        run.claim(recipe_yaml=dump_recipe(recipe), identity=_identity(recipe), overwrite=recipe.overwrite)
+        prepared = prepare_data(recipe, run.stage("data"), say=say, datasets=datasets)
+    launched.world.wait()
+    if not leads:
+        prepared = _prepared(run.stage("data"), count=len(recipe.data.sources))
+    train_stage(recipe, run, prepared, launched=launched, say=say if leads else lambda line: None)
+    launched.world.wait()
+    if not leads:
+        return RunResult(
+            folder=run.path, model=run.path / "model", report=run.path / "report.html", metrics={}, verdict=""
+        )
+    return evaluate_stage(recipe, run, prepared, say=say)
+
+
+def _identity(recipe: Recipe) -> str:
+    """What makes two runs the same run: all but where it lies, how it is measured and the secrets."""
+    kept = recipe.model_dump(
+        mode="json", exclude={"run": True, "overwrite": True, "evaluate": True, "model": {"token"}}
+    )
+    return hash_json(kept)
+
+
+def check_recipe(recipe: Recipe, *, sources_given: bool = False) -> None:
+    """Raise ``RecipeError`` (or a child of ``InputError``) with what is wrong with a recipe and its surroundings."""
+    from ragtune.training.objective import check_objective
+    from ragtune.training.world import check_launch
+
+    parse_measures(recipe.evaluate.measures)
+    check_objective(recipe.train)
+    check_launch(recipe.train)
+    problems = [] if sources_given else _source_problems(recipe.data.sources)
+    metric, _, dims = recipe.train.best_metric.partition(":")
+    if metric != "none":
+        parse_measures([metric])
+    trained_dims = recipe.train.matryoshka.dims if recipe.train.matryoshka else ()
+    if dims and not dims.isdigit():
+        problems.append(
+            Problem(
+                what="train.best_metric has wrong dimensions",
+                where="train.best_metric",
+                found=recipe.train.best_metric,
+                do=f"write {metric}:128 for the measure at 128 dimensions; trained are {list(trained_dims) or 'the full length'}",
+            )
+        )
+    if problems:
+        raise RecipeError(problems)
+
+
+def _source_problems(sources: Sequence[SourceRecipe]) -> list[Problem]:
+    """Local paths that do not exist; a name such as owner/name may be the hub's."""
+    problems = []
+    for index, source in enumerate(sources):
+        path = Path(source.path).expanduser()
+        hub_like = source.path.count("/") == 1 and not source.path.startswith((".", "/", "~"))
+        if not path.exists() and not hub_like and not source.path.startswith("hf:"):
+            problems.append(
+                Problem(
+                    what="the data path does not exist",
+                    where=f"data.sources.{index}.path",
+                    found=source.path,
+                    do="give a dataset folder, a file that 'ragtune import' reads, or a hub name such as owner/name",
+                )
+            )
+    return problems
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The datasets of a run with all their splits, and the hash of each."""
+
+    datasets: tuple[Dataset, ...]
+    hashes: tuple[str, ...]
+
+
+def _prepared(stage: Stage, *, count: int) -> Prepared:
+    folders = [stage.folder / str(index) for index in range(count)]
+    return Prepared(
+        datasets=tuple(read_dataset(folder) for folder in folders),
+        hashes=tuple(dataset_hash(folder) for folder in folders),
+    )
+
+
+def prepare_data(recipe: Recipe, stage: Stage, *, say: Say, datasets: Sequence[Dataset] | None = None) -> Prepared:
+    """Read or import every source, set dev and test aside where they are missing, and write the datasets down."""
+    began = time.perf_counter()
+    given = list(datasets) if datasets is not None else [_read(source, recipe, say) for source in recipe.data.sources]
+    inputs = {
+        "data": recipe.data.model_dump(mode="json"),
+        "sources": [dataset_hash(dataset) for dataset in given],
+        "seed": recipe.seed,
+    }
+    if stage.is_done(inputs):
+        return _prepared(stage, count=len(given))
+    stage.begin(inputs)
+    for index, dataset in enumerate(given):
+        ready = _with_splits(dataset, recipe, say=say, evaluated=index == 0)
+        write_dataset(ready, stage.folder / str(index), overwrite=True)
+    counts = [{name: len(qrels) for name, qrels in dataset.qrels.items()} for dataset in given]
+    stage.finish(inputs=inputs, results={"queries": counts}, seconds=time.perf_counter() - began)
+    return _prepared(stage, count=len(given))
+
+
+def _read(source: SourceRecipe, recipe: Recipe, say: Say) -> Dataset:
+    path = Path(source.path).expanduser()
+    if source.format == "auto" and path.is_dir() and is_dataset_folder(path):
+        dataset = read_dataset(path)
+        say(f"read {source.path}: {len(dataset.corpus):,} passages, {len(dataset.queries):,} queries")
+        return dataset
+    options = ImportOptions(
+        format=source.format,
+        columns=source.columns,
+        duplicates=recipe.data.duplicates,
+        empty=source.empty,
+        seed=recipe.seed,
+    )
+    imported = import_dataset(source.path, options)
+    say(f"imported {source.path} as {imported.detection.format}: {'; '.join(imported.detection.evidence)}")
+    for notice in imported.notices:
+        say(f"  note: {notice}")
+    return imported.dataset
+
+
+def _with_splits(dataset: Dataset, recipe: Recipe, *, say: Say, evaluated: bool) -> Dataset:
+    """Set aside the splits that a run needs and the dataset lacks; only the first dataset is evaluated."""
+    if not evaluated or not dataset.split("train"):
+        return dataset
+    size = len(dataset.split("train"))
+    dev = 0.0 if dataset.split("dev") else min(recipe.data.dev_fraction, recipe.data.dev_max_queries / size)
+    wants_test = recipe.evaluate.split == "test" and not dataset.split("test")
+    test = recipe.data.test_fraction if wants_test else 0.0
+    if not dev and not test:
+        return dataset
+    split = split_dataset(dataset, dev=dev, test=test, seed=recipe.seed)
+    parts = ", ".join(f"{name} {len(qrels):,}" for name, qrels in split.dataset.qrels.items())
+    say(f"split by {split.level}: {parts} queries")
+    for notice in split.notices:
+        say(f"  note: {notice}")
+    return split.dataset
+
+
+def train_stage(recipe: Recipe, run: RunFolder, prepared: Prepared, *, launched: Any, say: Say) -> None:
+    """Train and save the model, unless a run from the same inputs has."""
+    from ragtune.pipeline.tuning import tune
+
+    stage = run.stage("train")
+    inputs = {
+        "data": list(prepared.hashes),
+        "recipe": recipe.model_dump(mode="json", include={"data": True, "train": True, "seed": True}),
+        "model": recipe.model.model_dump(mode="json", exclude={"token"}),
+        "processes": launched.world.size,
+    }
+    if stage.is_done(inputs) and (run.path / "model").is_dir():
+        say("training: done before, not run again")
+        return
+    began = time.perf_counter()
+    if launched.world.rank == 0:
+        stage.begin(inputs)
+    launched.world.wait()
+    results = tune(recipe, prepared.datasets, folder=run.path, launched=launched, say=say)
+    if launched.world.rank == 0:
+        shutil.rmtree(stage.folder / "checkpoints", ignore_errors=True)
+        stage.finish(inputs=inputs, results=results, seconds=time.perf_counter() - began)
+
+
+def evaluate_stage(recipe: Recipe, run: RunFolder, prepared: Prepared, *, say: Say) -> RunResult:
+    """Measure the untuned and the saved tuned model side by side; write metrics.json and report.html."""
+    from ragtune.pipeline.proof import prove
+
+    stage = run.stage("evaluate")
+    train_manifest = run.stage("train").manifest()
+    assert train_manifest is not None, "evaluation comes after training"
+    inputs = {
+        "train": train_manifest["inputs_hash"],
+        "evaluate": recipe.evaluate.model_dump(mode="json"),
+        "data": prepared.hashes[0],
+    }
+    if not stage.is_done(inputs):
+        began = time.perf_counter()
+        stage.begin(inputs)
+        results = prove(recipe, prepared.datasets[0], run=run, say=say)
+        stage.finish(inputs=inputs, results=results, seconds=time.perf_counter() - began)
+    metrics = read_json(run.path / "metrics.json")
+    return RunResult(
+        folder=run.path,
+        model=run.path / "model",
+        report=run.path / "report.html",
+        metrics=metrics,
+        verdict=metrics["verdict"],
+    )

@@ -1,0 +1,163 @@
+"""The training stage of a run: model, token stores and dev evaluation put together, the saved model at the end."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ragtune.data.records import Dataset
+from ragtune.errors import OutOfSpaceError
+from ragtune.evaluation.dev_score import DevScorer
+from ragtune.models import load_model
+from ragtune.models.adapting import TwoSided, prepare_for_training, save_trained
+from ragtune.models.base import Scorer
+from ragtune.models.dense import DenseModel
+from ragtune.models.tokens import token_store
+from ragtune.recipe import Recipe
+from ragtune.training.examples import Source, TrainingSet, build_training_set
+from ragtune.training.loop import Evaluator, TrainingJob, TrainingOutcome, train
+from ragtune.training.precision import compute_dtype
+from ragtune.training.step import Texts
+from ragtune.training.world import Launched
+
+# Weights, two moments, the best weights and the saved model, all fp32, and room for one of them being replaced
+DISK_COPIES = 7
+
+
+def tune(
+    recipe: Recipe, datasets: Sequence[Dataset], *, folder: Path, launched: Launched, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Train the recipe's model on the datasets and save it under ``folder/model``; gives the stage's results."""
+    seed_everything(recipe.seed)
+    sources = [Source(recipe=r, dataset=d) for r, d in zip(recipe.data.sources, datasets, strict=True)]
+    training_set = build_training_set(
+        sources, recipe=recipe.data, seed=recipe.seed, distillation=recipe.train.distillation
+    )
+    for notice in training_set.notices:
+        say(f"  note: {notice}")
+    model = _model(recipe, launched)
+    _check_disk(model, folder)
+    frozen = _frozen_side(recipe)
+    texts = _texts(model, training_set, folder=folder / "train" / "tokens", frozen=frozen)
+    say(
+        f"training {model.name} on {len(training_set.rows):,} queries and {len(training_set.passages):,} passages "
+        f"({texts.queries.tokens + texts.passages.tokens:,} tokens)"
+    )
+    outcome = train(
+        TrainingJob(
+            model=model,
+            training_set=training_set,
+            texts=texts,
+            recipe=recipe.train,
+            data=recipe.data,
+            folder=folder / "train",
+            seed=recipe.seed,
+            evaluate=_evaluator(recipe, datasets[0], frozen=frozen),
+            world=launched.world,
+            mirror=launched.begin_tracking(name=folder.name, settings=recipe.model_dump(mode="json")),
+        )
+    )
+    launched.end_tracking()
+    if launched.world.rank == 0:
+        _save(model, recipe, outcome, folder=folder / "model")
+    say(_summary(outcome))
+    return {**asdict(outcome), "training_queries": len(training_set.rows)}
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every global random generator."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _model(recipe: Recipe, launched: Launched) -> DenseModel:
+    model = load_model(recipe.model)
+    assert isinstance(model, DenseModel)
+    model.to(launched.device)
+    model.pad_to_multiple_of = recipe.train.pad_to_multiple_of or 1
+    if recipe.train.gradient_checkpointing:
+        model.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return prepare_for_training(model, recipe.model)
+
+
+def _check_disk(model: DenseModel, folder: Path) -> None:
+    needed = DISK_COPIES * 4 * sum(p.numel() for p in model.parameters())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OutOfSpaceError(
+            f"{folder} has {free / 1e9:.1f} GB free, training needs up to {needed / 1e9:.1f} GB for checkpoints and the "
+            "model; free some space or choose another run folder"
+        )
+
+
+def _frozen_side(recipe: Recipe) -> DenseModel | None:
+    """The untrained model that encodes passages when the passage side is frozen."""
+    if not recipe.model.freeze.passage_side:
+        return None
+    model = load_model(recipe.model)
+    assert isinstance(model, DenseModel)
+    return model
+
+
+def _texts(model: Scorer, training_set: TrainingSet, *, folder: Path, frozen: DenseModel | None) -> Texts:
+    rows = training_set.rows
+    queries = [row.text for row in rows]
+    prompts = [row.prompt for row in rows]
+    own_prompts = prompts if any(prompt is not None for prompt in prompts) else None
+    frozen_PD = None
+    if frozen is not None:
+        frozen_PD = torch.from_numpy(frozen.encode(training_set.passages, kind="passage"))
+    return Texts(
+        queries=token_store(model, queries, kind="query", folder=folder, prompts=own_prompts),
+        passages=token_store(model, training_set.passages, kind="passage", folder=folder),
+        frozen_PD=frozen_PD,
+    )
+
+
+def _evaluator(recipe: Recipe, dataset: Dataset, *, frozen: DenseModel | None) -> Evaluator | None:
+    """Measures the model on dev, in the precision of training."""
+    if not dataset.split("dev"):
+        return None
+    metric, _, dims = recipe.train.best_metric.partition(":")
+    measures = list(dict.fromkeys([*([metric] if metric != "none" else []), *recipe.evaluate.measures]))
+    trained = recipe.train.matryoshka.dims if recipe.train.matryoshka else ()
+    wanted = {*recipe.evaluate.dims, *trained, *([int(dims)] if dims else [])}
+    scorer = DevScorer(dataset, split="dev", measures=measures, dims=sorted(wanted), seed=recipe.seed)
+
+    def evaluate(model: Scorer) -> dict[str, float]:
+        assert isinstance(model, DenseModel)
+        model.encode_dtype = compute_dtype(recipe.train.precision, device=model.device)
+        values = scorer(model if frozen is None else TwoSided(query=model, passage=frozen))
+        model.encode_dtype = torch.float32
+        return values
+
+    return evaluate
+
+
+def _save(model: DenseModel, recipe: Recipe, outcome: TrainingOutcome, *, folder: Path) -> None:
+    model.notes = {
+        "base_model": recipe.model.name,
+        "passage_model": recipe.model.name if recipe.model.freeze.passage_side else None,
+        "temperature": recipe.train.losses[0].options.get("temperature"),
+        "matryoshka_dims": list(recipe.train.matryoshka.dims) if recipe.train.matryoshka else [],
+        "recipe": recipe.model_dump(mode="json", exclude={"model": {"token"}, "run": True}),
+        "dev": outcome.evaluations,
+    }
+    save_trained(model, folder, recipe=recipe.model)
+
+
+def _summary(outcome: TrainingOutcome) -> str:
+    best = "" if outcome.best_step is None else f", best dev at step {outcome.best_step}: {outcome.best_value:.4f}"
+    early = ", stopped early" if outcome.stopped_early else ""
+    return (
+        f"trained {outcome.steps:,} steps in {outcome.seconds:,.0f} s "
+        f"({outcome.tokens_per_second:,.0f} real tokens/s, {outcome.precision}){best}{early}"
+    )

@@ -1,0 +1,272 @@
+"""The training loop: from a model and its rows to the best weights found, resumable at any step."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, final
+
+import torch
+
+from ragtune.errors import Problem, RecipeError
+from ragtune.models.base import Scorer
+from ragtune.recipe import DataRecipe, TrainRecipe
+from ragtune.run import progress as progress_bar
+from ragtune.training.batches import BatchPlan
+from ragtune.training.checkpoint import Checkpoints, Progress
+from ragtune.training.distributed import World
+from ragtune.training.examples import TrainingSet
+from ragtune.training.objective import Objective
+from ragtune.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from ragtune.training.precision import Compute, check_precision, compute_dtype
+from ragtune.training.step import Step, Texts
+from ragtune.training.telemetry import TrainLog, Window, log_record, matmul_ceiling, peak_memory_bytes
+
+Evaluator = Callable[[Scorer], dict[str, float]]
+Mirror = Callable[[dict[str, float], int], None]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TrainingJob:
+    """Everything a training stage works on. ``evaluate`` measures the model on dev; None = no evaluation."""
+
+    model: Scorer
+    training_set: TrainingSet
+    texts: Texts
+    recipe: TrainRecipe
+    data: DataRecipe
+    folder: Path
+    seed: int
+    evaluate: Evaluator | None = None
+    world: World = field(default_factory=World)
+    mirror: Mirror = lambda numbers, step: None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TrainingOutcome:
+    """How training went."""
+
+    steps: int
+    best_step: int | None
+    best_value: float | None
+    evaluations: list[dict[str, Any]]
+    seconds: float
+    tokens: int
+    tokens_per_second: float
+    peak_memory_bytes: int
+    stopped_early: bool
+    precision: str
+
+
+def train(job: TrainingJob) -> TrainingOutcome:
+    """Train ``job.model`` in place; it ends with the best weights (or the last, without evaluation)."""
+    return _Training(job).run()
+
+
+@final
+class _Training:
+    def __init__(self, job: TrainingJob) -> None:
+        self.job = job
+        recipe, device = job.recipe, job.model.device
+        check_precision(recipe.precision, device=device)
+        self.dtype = compute_dtype(recipe.precision, device=device)
+        self.plan = BatchPlan(
+            training_set=job.training_set,
+            recipe=job.data,
+            batch_size=recipe.batch_size * job.world.size,
+            world_size=job.world.size,
+            drop_last=recipe.drop_last,
+            seed=job.seed,
+        )
+        self.optimizer = build_optimizer(job.model, recipe=recipe)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
+        self.compute = Compute(job.model, dtype=self.dtype)
+        self.step = Step(
+            self.compute,
+            objective=Objective(job.model, recipe=recipe),
+            texts=job.texts,
+            recipe=recipe,
+            world=job.world,
+        )
+        self.checkpoints = Checkpoints(job.folder / "checkpoints")
+        self.progress = Progress(world_size=job.world.size)
+        self.batches_per_epoch = self.plan.steps_per_epoch
+        self.steps_per_epoch = math.ceil(self.batches_per_epoch / recipe.accumulation_steps)
+        planned = math.ceil(self.steps_per_epoch * recipe.epochs)
+        self.total_steps = min(planned, recipe.max_steps or planned)
+        self.interrupted = False
+        self.tokens = 0
+
+    def run(self) -> TrainingOutcome:
+        began = time.perf_counter()
+        self._resume()
+        ceiling = matmul_ceiling(self.dtype, device=self.job.model.device)
+        log = self._log()
+        if self.progress.step == 0 and self.job.evaluate is not None:
+            self._evaluate(log)
+        torch.manual_seed(self.job.seed + self.progress.step) if self.progress.step == 0 else None
+        with self._interruptible():
+            self._steps(log, ceiling)
+        seconds = time.perf_counter() - began
+        if self.progress.best_step is not None:
+            self.checkpoints.load_best(self.job.model)
+        return TrainingOutcome(
+            steps=self.progress.step,
+            best_step=self.progress.best_step,
+            best_value=self.progress.best_value,
+            evaluations=self.progress.evaluations,
+            seconds=seconds,
+            tokens=self.tokens,
+            tokens_per_second=self.tokens / seconds,
+            peak_memory_bytes=peak_memory_bytes(self.job.model.device),
+            stopped_early=self.progress.stopped_early,
+            precision=str(self.dtype).removeprefix("torch."),
+        )
+
+    def _resume(self) -> None:
+        newest = self.checkpoints.newest()
+        if newest is not None:
+            self.progress = self.checkpoints.load(
+                newest,
+                self.job.model,
+                optimizer=self.optimizer,
+                scaler=self.scaler,
+                world_size=self.job.world.size,
+            )
+            self.compute.refresh()
+
+    def _log(self) -> TrainLog | None:
+        if self.job.world.rank != 0:
+            return None
+        path = self.job.folder / "log.jsonl"
+        return TrainLog(path, from_step=self.progress.step, mirror=self.job.mirror)
+
+    def _steps(self, log: TrainLog | None, ceiling: float) -> None:
+        recipe, window = self.job.recipe, Window()
+        remaining = range(self.progress.step, self.total_steps)
+        for step in progress_bar(remaining, label="training", total=len(remaining)):
+            if self.progress.stopped_early:
+                break
+            began = time.perf_counter()
+            rate = learning_rate(recipe, step=step, total_steps=self.total_steps)
+            self._one_step(step, rate, window)
+            window.seconds += time.perf_counter() - began
+            self.progress.step = step + 1
+            last = self.progress.step == self.total_steps
+            if log is not None and (self.progress.step % recipe.log_every_steps == 0 or last):
+                log.write(log_record(window, model=self.job.model, step=self.progress.step, rate=rate, ceiling=ceiling))
+                window = Window()
+            if self.job.evaluate is not None and (last or self._due(recipe.evaluate_every_steps)):
+                self._evaluate(log)
+            if self.interrupted or last or self._due(recipe.save_every_steps):
+                self._save()
+            if self.interrupted:
+                raise KeyboardInterrupt
+
+    def _due(self, every: int | None) -> bool:
+        return self.progress.step % (every or self.steps_per_epoch) == 0
+
+    def _one_step(self, step: int, rate: float, window: Window) -> None:
+        """Forward and backward over the step's batches, one division by the global count, one optimizer step."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        accumulated = self.job.recipe.accumulation_steps
+        batches = self.plan.epoch(epoch)[place * accumulated : (place + 1) * accumulated]
+        divisor = sum(len(rows) for rows in batches)
+        self.job.model.train()
+        for rows in batches:
+            result = self.step.run(
+                self.plan.batch(rows, epoch=epoch), divisor=divisor, scale=float(self.scaler.get_scale())
+            )
+            window.add(result)
+            self.tokens += result.tokens
+        self.job.world.sum_gradients(self.job.model.parameters())
+        window.gradient_norm = self._update(rate)
+
+    def _update(self, rate: float) -> float:
+        trained = [p for p in self.job.model.parameters() if p.grad is not None]
+        self.scaler.unscale_(self.optimizer)
+        limit = self.job.recipe.max_gradient_norm or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(trained, limit, foreach=True)
+        set_learning_rate(self.optimizer, rate)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self._zero_gradients()
+        self.compute.refresh()
+        return float(norm)
+
+    def _zero_gradients(self) -> None:
+        """The embedding table's gradient is zeroed in place (rows are added to it); the others are dropped."""
+        table = self.job.model.token_embedding.weight
+        for p in self.job.model.parameters():
+            if p is table and p.grad is not None:
+                p.grad.zero_()
+            else:
+                p.grad = None
+
+    def _evaluate(self, log: TrainLog | None) -> None:
+        """Measure dev; keep the weights when they are the best so far."""
+        assert self.job.evaluate is not None
+        began = time.perf_counter()
+        values = self.job.evaluate(self.job.model)
+        name = self.job.recipe.best_metric
+        self.progress.evaluations.append({"step": self.progress.step, **values})
+        if log is not None:
+            dev = {f"dev_{key}": value for key, value in values.items()}
+            log.write({"step": self.progress.step, "evaluation_seconds": round(time.perf_counter() - began, 3), **dev})
+        if name == "none":
+            return
+        value = self.job.world.same_everywhere(_wanted(values, name))
+        if self.progress.best_value is None or value > self.progress.best_value:
+            self.progress.best_value, self.progress.best_step = value, self.progress.step
+            self.progress.evaluations_since_best = 0
+            if self.job.world.rank == 0:
+                self.checkpoints.save_best(self.job.model)
+            self.job.world.wait()
+        else:
+            self.progress.evaluations_since_best += 1
+            patience = self.job.recipe.patience
+            self.progress.stopped_early = patience is not None and self.progress.evaluations_since_best >= patience
+
+    def _save(self) -> None:
+        if self.job.world.rank == 0:
+            self.checkpoints.save(self.job.model, optimizer=self.optimizer, progress=self.progress, scaler=self.scaler)
+        self.job.world.wait()
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """The first Ctrl-C ends the step and saves; a second one stops at once."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self.interrupted = True
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        try:
+            before = signal.signal(signal.SIGINT, note)
+        except ValueError:  # not the main thread: signals are not ours to handle
+            yield
+            return
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def _wanted(values: dict[str, float], name: str) -> float:
+    if name not in values:
+        raise RecipeError(
+            Problem(
+                what="train.best_metric is not among the dev measures",
+                where="train.best_metric",
+                found=name,
+                do="choose one of " + ", ".join(values) + ", or none",
+            )
+        )
+    return values[name]

@@ -1,0 +1,212 @@
+"""One step: sort, cut, encode, score, and carry the gradient home.
+
+All texts of the batch are sorted by length and cut into micro-batches by a token budget. The graphs of as many
+micro-batches as ``graph_tokens`` allows are kept; the others are encoded without a graph and once more in backward
+(gradient caching, Gao et al. 2021, arXiv:2101.06983), under the same random numbers. Both give the same gradient.
+
+With several processes each encodes its share of the micro-batches. Representations are then summed together, every
+process computes the whole score matrix, and each carries home the gradient of its own texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+import torch
+from torch import Tensor
+
+from ragtune.errors import NonFiniteLossError
+from ragtune.models.base import TokenBatch, TokenIds, token_batches
+from ragtune.models.tokens import TokenStore
+from ragtune.recipe import TrainRecipe
+from ragtune.scoring.targets import Targets, fill_targets
+from ragtune.training.batches import Batch
+from ragtune.training.distributed import World
+from ragtune.training.objective import Objective, ObjectiveValue
+from ragtune.training.precision import Compute
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The tokenised queries (by row number) and passages (by pool id); ``frozen_PD`` are passage vectors that stay."""
+
+    queries: TokenStore
+    passages: TokenStore
+    frozen_PD: Tensor | None = None
+
+
+@final
+@dataclass(slots=True)
+class StepResult:
+    """What one batch did: sums over its queries, and counts."""
+
+    loss_sum: float
+    part_sums: dict[str, float]
+    queries: int
+    tokens: int
+    squared_tokens: int
+    padded_tokens: int
+    recomputed_tokens: int
+    positive_scores: Tensor = field(repr=False)
+    negative_scores: Tensor = field(repr=False)
+
+
+@final
+@dataclass(slots=True)
+class _MicroBatch:
+    """Some of the batch's texts; ``rep_BD`` holds a kept graph, ``random`` else the generator's state."""
+
+    places: list[int]
+    tokens: TokenBatch
+    rep_BD: Tensor | None = None
+    random: Tensor | None = None
+
+
+@final
+class Step:
+    """Runs batches forward and backward; gradients add up in the model's parameters."""
+
+    def __init__(
+        self, compute: Compute, *, objective: Objective, texts: Texts, recipe: TrainRecipe, world: World
+    ) -> None:
+        self.compute = compute
+        self.objective = objective
+        self.texts = texts
+        self.recipe = recipe
+        self.world = world
+
+    def run(self, batch: Batch, *, divisor: int, scale: float = 1.0) -> StepResult:
+        """Add the gradient of sum(loss_Q) * scale / divisor. Raises ``NonFiniteLossError`` naming the batch."""
+        sequences = self._sequences(batch)
+        micro_batches = self._forward(sequences)
+        device = self.compute.model.device
+        rep_BD = torch.zeros(len(sequences), self.compute.model.dims, device=device)
+        for micro in micro_batches:
+            rep_BD[micro.places] = micro.rep_BD.detach() if micro.rep_BD is not None else self._encode(micro)
+        self.world.sum_(rep_BD)
+        rep_BD.requires_grad_()
+        value = self._objective(batch, rep_BD)
+        loss_sum = value.loss_Q.sum()
+        if not torch.isfinite(loss_sum):
+            raise NonFiniteLossError(_named(batch, value.loss_Q))
+        if rep_BD.grad_fn is None and loss_sum.requires_grad:
+            (loss_sum * (scale / divisor)).backward()
+        self._backward(micro_batches, rep_BD.grad if rep_BD.grad is not None else torch.zeros_like(rep_BD))
+        return self._result(value, sequences, micro_batches)
+
+    def _sequences(self, batch: Batch) -> list[TokenIds]:
+        """Token ids of all queries, then of all candidates that are encoded."""
+        queries = [self.texts.queries[number] for number in batch.row_numbers]
+        if self.texts.frozen_PD is not None:
+            return queries
+        model = self.compute.model
+        changed = dict(zip(batch.changed, model.tokenize(list(batch.changed.values()), kind="passage"), strict=True))
+        return queries + [changed[c] if c in changed else self.texts.passages[int(c)] for c in batch.candidates]
+
+    def _forward(self, sequences: Sequence[TokenIds]) -> list[_MicroBatch]:
+        """This process's micro-batches; the first ones keep their graphs."""
+        device = self.compute.model.device
+        places = list(token_batches([len(s) for s in sequences], budget=self.recipe.micro_batch_tokens))
+        mine = places[self.world.rank :: self.world.size]
+        micro_batches, kept = [], 0
+        for part in mine:
+            micro = _MicroBatch(places=part, tokens=TokenBatch.of([sequences[i] for i in part], device=device))
+            if kept + micro.tokens.tokens <= self.recipe.graph_tokens:
+                kept += micro.tokens.tokens
+                micro.rep_BD = self.compute(micro.tokens)
+            micro_batches.append(micro)
+        return micro_batches
+
+    def _encode(self, micro: _MicroBatch) -> Tensor:
+        """Representations without a graph; the random state is kept for the second pass."""
+        micro.random = _random_state(self.compute.model.device)
+        with torch.no_grad():
+            return self.compute(micro.tokens)
+
+    def _objective(self, batch: Batch, rep_BD: Tensor) -> ObjectiveValue:
+        queries = len(batch.rows)
+        if self.texts.frozen_PD is None:
+            passage_CD = rep_BD[queries:]
+        else:
+            passage_CD = self.texts.frozen_PD[[int(c) for c in batch.candidates]].to(rep_BD.device)
+        targets = fill_targets(batch.rows, batch.candidates)
+        if self.world.size > 1 and not self.recipe.negatives_across_devices:
+            targets = _own_process_only(targets, batch)
+        return self.objective(rep_BD[:queries], passage_CD, targets.to(rep_BD.device))
+
+    def _backward(self, micro_batches: Sequence[_MicroBatch], grad_BD: Tensor) -> None:
+        """Newest graph first, so that memory falls while the recomputed ones come and go."""
+        for micro in reversed(micro_batches):
+            if micro.rep_BD is None:
+                continue
+            micro.rep_BD.backward(grad_BD[micro.places])
+            micro.rep_BD = None
+        for micro in micro_batches:
+            if micro.random is None:
+                continue
+            after = _random_state(self.compute.model.device)
+            _set_random_state(micro.random, self.compute.model.device)
+            self.compute(micro.tokens).backward(grad_BD[micro.places])
+            _set_random_state(after, self.compute.model.device)
+
+    def _result(
+        self, value: ObjectiveValue, sequences: Sequence[TokenIds], micro_batches: Sequence[_MicroBatch]
+    ) -> StepResult:
+        lengths = torch.cat([m.tokens.lengths_B for m in micro_batches]) if micro_batches else torch.zeros(1).long()
+        padded = 0 if self._packed else sum(int(m.tokens.lengths_B.max()) * len(m.places) for m in micro_batches)
+        positive_QC = value.targets.relevance_QC > 0
+        score_QC = value.score_QC.detach()
+        return StepResult(
+            loss_sum=float(value.loss_Q.detach().sum()),
+            part_sums={name: float(part.detach().sum()) for name, part in value.parts.items()},
+            queries=len(value.loss_Q),
+            tokens=int(lengths.sum()),
+            squared_tokens=int(lengths.square().sum()),
+            padded_tokens=padded or int(lengths.sum()),
+            recomputed_tokens=sum(m.tokens.tokens for m in micro_batches if m.random is not None),
+            positive_scores=score_QC[positive_QC & value.targets.valid_QC],
+            negative_scores=score_QC[~positive_QC & value.targets.valid_QC],
+        )
+
+    @property
+    def _packed(self) -> bool:
+        return self.compute.model.packed
+
+
+def _own_process_only(targets: Targets, batch: Batch) -> Targets:
+    """Candidates that another process brought do not count."""
+    mine_QC = torch.tensor([[rank in brought for brought in batch.brought] for rank in batch.rank_Q])
+    return Targets(
+        relevance_QC=targets.relevance_QC,
+        valid_QC=targets.valid_QC & mine_QC,
+        teacher_QC=targets.teacher_QC,
+        own_QC=targets.own_QC,
+        weight_Q=targets.weight_Q,
+    )
+
+
+def _named(batch: Batch, loss_Q: Tensor) -> str:
+    bad = [
+        row.query_id
+        for row, loss in zip(batch.rows, loss_Q.tolist(), strict=True)
+        if loss != loss or abs(loss) == float("inf")
+    ]
+    return (
+        f"the loss is not finite for {len(bad)} of {len(batch.rows)} queries of this batch: {', '.join(bad[:8])}"
+        + (" ..." if len(bad) > 8 else "")
+        + "; lower train.learning_rate, set train.precision=fp32, or look at these queries"
+    )
+
+
+def _random_state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _set_random_state(state: Tensor, device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
