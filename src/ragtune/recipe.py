@@ -79,7 +79,7 @@ class ModelRecipe(Part):
     token: str | None = Field(default=None, repr=False)
     """Hub access token; never written to disk or logs."""
     pooling: Pooling | None = None
-    """cls / mean / last_token; none = what the model folder says (mean for a bare encoder, last_token for a decoder)."""
+    """cls / mean / last_token; none = what the folder says (mean for a bare encoder, last_token for a decoder)."""
     normalize: bool | None = None
     """L2-normalise vectors; none = what the folder says (true for a bare model)."""
     query_prompt: str | None = None

@@ -30,7 +30,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     try:
         outcome = command.main(args=arguments, prog_name="ragtune", standalone_mode=False)
     except TyperException as error:
-        error.show()
+        error.show()  # type: ignore[attr-defined]  # every child has it, the base only lacks the name
         return error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         return _interrupted()

@@ -82,14 +82,13 @@ def check_recipe(recipe: Recipe, *, sources_given: bool = False) -> None:
     metric, _, dims = recipe.train.best_metric.partition(":")
     if metric != "none":
         parse_measures([metric])
-    trained_dims = recipe.train.matryoshka.dims if recipe.train.matryoshka else ()
     if dims and not dims.isdigit():
         problems.append(
             Problem(
                 what="train.best_metric has wrong dimensions",
                 where="train.best_metric",
                 found=recipe.train.best_metric,
-                do=f"write {metric}:128 for the measure at 128 dimensions; trained are {list(trained_dims) or 'the full length'}",
+                do=f"write {metric}:128 for the measure at 128 dimensions",
             )
         )
     if problems:

@@ -93,8 +93,8 @@ def _check_disk(model: DenseModel, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OutOfSpaceError(
-            f"{folder} has {free / 1e9:.1f} GB free, training needs up to {needed / 1e9:.1f} GB for checkpoints and the "
-            "model; free some space or choose another run folder"
+            f"{folder} has {free / 1e9:.1f} GB free, training needs up to {needed / 1e9:.1f} GB for its "
+            "checkpoints; free some space or choose another run folder"
         )
 
 
