@@ -7,7 +7,7 @@ a step and nothing is summed in half precision.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import final
 
 import torch
@@ -73,6 +73,27 @@ class Compute:
         if not self._copies:
             return self.model(batch)  # type: ignore[no-any-return]
         return torch.func.functional_call(self.model, self._copies, (batch,))  # type: ignore[no-any-return]
+
+    def backward(self, rep_BD: Tensor, grad_BD: Tensor, *, recomputes: bool) -> None:
+        """Carry a micro-batch's gradient home. A model that recomputes layers on the way needs the copies again."""
+        if self._copies and recomputes:
+            copies = {f"model.{name}": copy for name, copy in self._copies.items()}
+            torch.func.functional_call(_Holder(self.model), copies, (lambda: rep_BD.backward(grad_BD),))
+        else:
+            rep_BD.backward(grad_BD)
+
+
+@final
+class _Holder(nn.Module):
+    """Runs any work on a model while ``functional_call`` has put other weights into it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, work: Callable[[], None]) -> None:
+        """Do the work."""
+        work()
 
 
 def check_precision(precision: Precision, *, device: torch.device) -> None:

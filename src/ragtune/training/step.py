@@ -57,11 +57,11 @@ class StepResult:
 @final
 @dataclass(slots=True)
 class _MicroBatch:
-    """Some of the batch's texts; ``rep_BD`` holds a kept graph, ``random`` else the generator's state."""
+    """Some of the batch's texts; ``random`` is the generator's state before them where no graph was kept."""
 
     places: list[int]
     tokens: TokenBatch
-    rep_BD: Tensor | None = None
+    rep_BD: Tensor
     random: Tensor | None = None
 
 
@@ -85,7 +85,7 @@ class Step:
         device = self.compute.model.device
         rep_BD = torch.zeros(len(sequences), self.compute.model.dims, device=device)
         for micro in micro_batches:
-            rep_BD[micro.places] = micro.rep_BD.detach() if micro.rep_BD is not None else self._encode(micro)
+            rep_BD[micro.places] = micro.rep_BD.detach()
         self.world.sum_(rep_BD)
         rep_BD.requires_grad_()
         value = self._objective(batch, rep_BD)
@@ -107,24 +107,19 @@ class Step:
         return queries + [changed[c] if c in changed else self.texts.passages[int(c)] for c in batch.candidates]
 
     def _forward(self, sequences: Sequence[TokenIds]) -> list[_MicroBatch]:
-        """This process's micro-batches; the first ones keep their graphs."""
+        """This process's micro-batches, encoded in one order whatever fits: the first ones keep their graphs."""
         device = self.compute.model.device
         places = list(token_batches([len(s) for s in sequences], budget=self.recipe.micro_batch_tokens))
         mine = places[self.world.rank :: self.world.size]
         micro_batches, kept = [], 0
         for part in mine:
-            micro = _MicroBatch(places=part, tokens=TokenBatch.of([sequences[i] for i in part], device=device))
-            if kept + micro.tokens.tokens <= self.recipe.graph_tokens:
-                kept += micro.tokens.tokens
-                micro.rep_BD = self.compute(micro.tokens)
-            micro_batches.append(micro)
+            tokens = TokenBatch.of([sequences[i] for i in part], device=device)
+            keep = kept + tokens.tokens <= self.recipe.graph_tokens
+            kept += tokens.tokens if keep else 0
+            random = None if keep else _random_state(device)
+            with torch.set_grad_enabled(keep):
+                micro_batches.append(_MicroBatch(part, tokens, rep_BD=self.compute(tokens), random=random))
         return micro_batches
-
-    def _encode(self, micro: _MicroBatch) -> Tensor:
-        """Representations without a graph; the random state is kept for the second pass."""
-        micro.random = _random_state(self.compute.model.device)
-        with torch.no_grad():
-            return self.compute(micro.tokens)
 
     def _objective(self, batch: Batch, rep_BD: Tensor) -> ObjectiveValue:
         queries = len(batch.rows)
@@ -139,18 +134,19 @@ class Step:
 
     def _backward(self, micro_batches: Sequence[_MicroBatch], grad_BD: Tensor) -> None:
         """Newest graph first, so that memory falls while the recomputed ones come and go."""
-        for micro in reversed(micro_batches):
-            if micro.rep_BD is None:
-                continue
-            micro.rep_BD.backward(grad_BD[micro.places])
-            micro.rep_BD = None
+        for micro in reversed([m for m in micro_batches if m.random is None]):
+            self._carry(micro.rep_BD, grad_BD[micro.places])
+            micro.rep_BD = micro.rep_BD.detach()
         for micro in micro_batches:
             if micro.random is None:
                 continue
             after = _random_state(self.compute.model.device)
             _set_random_state(micro.random, self.compute.model.device)
-            self.compute(micro.tokens).backward(grad_BD[micro.places])
+            self._carry(self.compute(micro.tokens), grad_BD[micro.places])
             _set_random_state(after, self.compute.model.device)
+
+    def _carry(self, rep_BD: Tensor, grad_BD: Tensor) -> None:
+        self.compute.backward(rep_BD, grad_BD, recomputes=self.recipe.gradient_checkpointing)
 
     def _result(
         self, value: ObjectiveValue, sequences: Sequence[TokenIds], micro_batches: Sequence[_MicroBatch]
