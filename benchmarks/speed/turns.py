@@ -140,7 +140,11 @@ def _work(bench: Bench, environment: str, worker: str, job: Mapping[str, Any]) -
         process = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env=_variables(bench.threads), cwd=folder
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            raise
     process.returncode = os.waitstatus_to_exitcode(status)
     memory = {"peak_rss_bytes": usage.ru_maxrss * 1024}
     if process.returncode or not result_file.is_file():
