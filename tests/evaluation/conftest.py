@@ -116,9 +116,12 @@ class HashEncoder:
         self.dims, self.blur = dims, blur
         self.calls: list[tuple[str, int]] = []
 
-    def encode(self, texts: Sequence[str], *, kind: str, label: str = "") -> np.ndarray:
+    def encode(
+        self, texts: Sequence[str], *, kind: str, label: str = "", prompts: Sequence[str | None] | None = None
+    ) -> np.ndarray:
         self.calls.append((kind, len(texts)))
-        vectors = np.stack([self._vector(text) for text in texts])
+        own = prompts or [None] * len(texts)
+        vectors = np.stack([self._vector((prompt or "") + text) for text, prompt in zip(texts, own, strict=True)])
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
     def _vector(self, text: str) -> np.ndarray:

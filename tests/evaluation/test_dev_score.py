@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from ragtune.data.records import Dataset
+from ragtune.data.records import Dataset, Query
 from ragtune.errors import InputError
 from ragtune.evaluation.dev_score import DevScorer, dev_score
+from ragtune.evaluation.encoding import encode_split
+from ragtune.evaluation.judged import judged_split
 
 MEASURES = ("nDCG@10", "MRR@10", "Recall@3")
 
@@ -34,8 +36,10 @@ def test_prefixes_have_names_of_their_own_and_equal_a_shorter_model(
     tiny_dataset: Callable[..., Dataset], hash_encoder: type
 ) -> None:
     class Cut(hash_encoder):
-        def encode(self, texts: list[str], *, kind: str, label: str = "") -> np.ndarray:
-            cut = super().encode(texts, kind=kind)[:, :8]
+        def encode(
+            self, texts: list[str], *, kind: str, label: str = "", prompts: list[str | None] | None = None
+        ) -> np.ndarray:
+            cut = super().encode(texts, kind=kind, prompts=prompts)[:, :8]
             return cut / np.linalg.norm(cut, axis=1, keepdims=True)
 
     found = dev_score(tiny_dataset(), "train", hash_encoder(dims=32), MEASURES, dims=(8, 32))
@@ -48,6 +52,25 @@ def test_each_distinct_text_is_encoded_once(doubled_dataset: Dataset, hash_encod
     encoder = hash_encoder()
     dev_score(doubled_dataset, "test", encoder, MEASURES, dims=(4, 8))
     assert encoder.calls == [("passage", 12), ("query", 10)]
+
+
+def test_equal_questions_under_different_prompts_are_different_inputs(
+    doubled_dataset: Dataset, hash_encoder: type
+) -> None:
+    dataset = doubled_dataset
+    ids = [f"r{i}" for i in range(3)]
+    prompts = [None, "soil number 1: ", "soil number 2: "]
+    for query_id, prompt in zip(ids, prompts, strict=True):
+        dataset.queries[query_id] = Query(query_id, "the tree", {} if prompt is None else {"prompt": prompt})
+    dataset.qrels["own"] = {query_id: {"p1": 1} for query_id in ids}
+    judged = judged_split(dataset, "own")
+    encoder = hash_encoder()
+    encoded = encode_split(encoder, judged)
+    assert ("query", 3) in encoder.calls
+    alone = [encoder.encode(["the tree"], kind="query", prompts=[prompt])[0] for prompt in prompts]
+    order = [ids.index(query_id) for query_id in encoded.query_ids]
+    assert np.array_equal(encoded.query_QD, np.stack(alone)[order])
+    assert len({tuple(row) for row in encoded.query_QD}) == 3
 
 
 def test_a_copy_of_the_judged_passage_counts_as_it(doubled_dataset: Dataset, hash_encoder: type) -> None:

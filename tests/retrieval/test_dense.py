@@ -20,10 +20,18 @@ class LetterPairs:
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
 
-    def encode(self, texts: Sequence[str], *, kind: Literal["query", "passage"], label: str = "") -> Any:
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        kind: Literal["query", "passage"],
+        label: str = "",
+        prompts: Sequence[str | None] | None = None,
+    ) -> Any:
         self.asked.append((kind, len(texts)))
         vector_ND = np.zeros((len(texts), 257), np.float32)
-        for row, text in enumerate(texts):
+        joined = [(prompt or "") + text for text, prompt in zip(texts, prompts or [None] * len(texts), strict=True)]
+        for row, text in enumerate(joined):
             for place in range(len(text) - 1):
                 vector_ND[row, zlib.crc32(text[place : place + 2].lower().encode()) % 256] += 1
         return prefix(vector_ND, 256)
@@ -46,6 +54,13 @@ def test_the_title_is_part_of_the_passage() -> None:
     vectors = DenseRetriever.build(corpus, encoder).vectors
     expected = encoder.encode(["zebra sleeps all day", "sleeps all day"], kind="passage")
     assert np.array_equal(vectors.kept.stored, expected)
+
+
+def test_a_querys_own_prompt_is_used() -> None:
+    corpus = {"a": Passage("a", "zebra zebra zebra"), "b": Passage("b", "sleeps all day")}
+    queries = [Query("plain", "sleeps"), Query("own", "sleeps", {"prompt": "zebra zebra zebra zebra: "})]
+    ranking = search(DenseRetriever.build(corpus, LetterPairs()), queries, k=1)
+    assert ranking.passage_ids == [["b"], ["a"]]
 
 
 def test_ties_fall_as_they_are_measured() -> None:

@@ -41,6 +41,16 @@ class Query:
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def prompt(self) -> str | None:
+        """The query's own prompt; None = the model's.
+
+        >>> Query(id="1", text="why?", metadata={"prompt": "Question: "}).prompt
+        'Question: '
+        """
+        own = self.metadata.get("prompt")
+        return None if own is None else str(own)
+
 
 @final
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from ragtune.retrieval.vectors import VectorStore
 
 Vectors = npt.NDArray[np.float32]
 Kind = Literal["query", "passage"]
+Input = tuple[str, str | None]
+"""A text and its own prompt."""
 
 
 @final
@@ -56,20 +58,22 @@ class Found:
 def encode_split(encoder: Encoder, judged: JudgedSplit, *, label: str = "") -> EncodedSplit:
     """Encode a split; texts that are there twice are encoded once and share the row's values."""
     seconds = {}
-    parts: dict[str, tuple[Kind, list[str]]] = {
-        "passages": ("passage", [passage.content for passage in judged.passages.values()]),
-        "queries": ("query", [query.text for query in judged.queries]),
+    parts: dict[str, tuple[Kind, list[Input]]] = {
+        "passages": ("passage", [(passage.content, None) for passage in judged.passages.values()]),
+        "queries": ("query", [(query.text, query.prompt) for query in judged.queries]),
     }
     vectors = {}
-    for part, (kind, texts) in parts.items():
+    for part, (kind, inputs) in parts.items():
         started = time.perf_counter()
-        vectors[part] = _encode(encoder, texts, kind=kind, label=f"{label} {part}".strip())
+        vectors[part] = _encode(encoder, inputs, kind=kind, label=f"{label} {part}".strip())
         seconds[part] = round(time.perf_counter() - started, 3)
     query_ids, passage_ids = [query.id for query in judged.queries], list(judged.passages)
     return EncodedSplit(query_ids, passage_ids, vectors["queries"], vectors["passages"], seconds)
 
 
-def _encode(encoder: Encoder, texts: list[str], *, kind: Kind, label: str) -> Vectors:
-    row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-    vectors = encoder.encode(list(row_of), kind=kind, label=label)
-    return vectors if len(row_of) == len(texts) else vectors[[row_of[text] for text in texts]]
+def _encode(encoder: Encoder, inputs: list[Input], *, kind: Kind, label: str) -> Vectors:
+    """Equal texts under different prompts are different inputs."""
+    row_of = {own: row for row, own in enumerate(dict.fromkeys(inputs))}
+    texts, prompts = [text for text, _ in row_of], [prompt for _, prompt in row_of]
+    vectors = encoder.encode(texts, kind=kind, label=label, prompts=prompts)
+    return vectors if len(row_of) == len(inputs) else vectors[[row_of[own] for own in inputs]]

@@ -12,8 +12,10 @@ from torch import nn
 
 from ragtune.errors import Problem, RecipeError
 from ragtune.models.base import Kind
+from ragtune.models.builtin import published_name
 from ragtune.models.dense import DenseModel
 from ragtune.recipe import FreezeRecipe, LoraRecipe, ModelRecipe
+from ragtune.run import atomic_folder
 
 
 def prepare_for_training(model: DenseModel, recipe: ModelRecipe) -> DenseModel:
@@ -36,11 +38,15 @@ def prepare_for_training(model: DenseModel, recipe: ModelRecipe) -> DenseModel:
 def _add_adapters(model: DenseModel, recipe: LoraRecipe) -> None:
     from peft import LoraConfig, get_peft_model
 
+    targets = list(recipe.targets) or _linear_layers(model.backbone)
+    # BERT's pooler has a layer of the encoder's names; no vector passes it
+    pooler = [n for n, _ in model.backbone.named_modules() if n.startswith("pooler.") and n.endswith(tuple(targets))]
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
-        target_modules=list(recipe.targets) or _linear_layers(model.backbone),
+        target_modules=targets,
+        exclude_modules=pooler or None,
     )
     try:
         model.backbone = get_peft_model(model.backbone, config)
@@ -56,14 +62,9 @@ def _add_adapters(model: DenseModel, recipe: LoraRecipe) -> None:
 
 
 def _linear_layers(backbone: nn.Module) -> list[str]:
-    names = {name.rpartition(".")[2] for name, m in backbone.named_modules() if isinstance(m, nn.Linear)}
-    pooler = {
-        n.rpartition(".")[2]
-        for n, m in backbone.named_modules()
-        if n.startswith("pooler.") and isinstance(m, nn.Linear)
-    }
-    inside = [n for n, m in backbone.named_modules() if isinstance(m, nn.Linear) and not n.startswith("pooler.")]
-    return sorted(name for name in names if name not in pooler or any(n.endswith("." + name) for n in inside))
+    linears = (name for name, module in backbone.named_modules() if isinstance(module, nn.Linear))
+    names = {name.rpartition(".")[2] for name in linears if not name.startswith("pooler.")}
+    return sorted(names)
 
 
 def _freeze(model: DenseModel, recipe: FreezeRecipe) -> None:
@@ -72,7 +73,7 @@ def _freeze(model: DenseModel, recipe: FreezeRecipe) -> None:
     if recipe.token_embeddings or recipe.first_layers:
         model.token_embedding.weight.requires_grad_(False)
     if recipe.first_layers:
-        _freeze_named(model, r"(^|\.)embeddings\.", part="first_layers")
+        _freeze_named(model, r"(^|\.)(embeddings|embeddings_project|embed_tokens|wte|wpe)\.", part="first_layers")
         layers = _layer_numbers(model)
         if recipe.first_layers > len(layers):
             raise RecipeError(
@@ -105,7 +106,7 @@ def _freeze_named(model: DenseModel, pattern: str, *, part: str) -> None:
 
 
 def _layer_number(name: str) -> int | None:
-    match = re.search(r"\.?(?:layers?|h|block)\.(\d+)\.", name)
+    match = re.search(r"(?:^|\.)(?:layers?|h|block)\.(\d+)\.", name)
     return int(match.group(1)) if match else None
 
 
@@ -114,10 +115,19 @@ def _layer_numbers(model: DenseModel) -> set[int]:
 
 
 def save_trained(model: DenseModel, folder: Path, *, recipe: ModelRecipe) -> None:
-    """Save a trained model; adapters are merged into the weights where the recipe says so."""
-    if recipe.lora is not None and recipe.lora.merge:
-        model.backbone = model.backbone.merge_and_unload()
-    model.save(folder)
+    """Save a trained model; adapters are merged into the weights, or saved alone, as the recipe says."""
+    if recipe.lora is None or recipe.lora.merge:
+        if recipe.lora is not None:
+            model.backbone = model.backbone.merge_and_unload()
+        model.save(folder)
+        return
+    adapter = model.backbone.active_peft_config
+    adapter.base_model_name_or_path = published_name(recipe, local=model.backbone.name_or_path)
+    adapter.revision = recipe.revision
+    with atomic_folder(folder) as aside:
+        # the embedding table is never an adapter's; PEFT would ask the hub whether it has grown
+        model.backbone.save_pretrained(aside, save_embedding_layers=False)
+        model.write_around(aside)
 
 
 @final
@@ -128,6 +138,8 @@ class TwoSided:
         self.name = query.name
         self._sides: dict[Kind, DenseModel] = {"query": query, "passage": passage}
 
-    def encode(self, texts: Sequence[str], *, kind: Kind, label: str = "") -> np.ndarray:
+    def encode(
+        self, texts: Sequence[str], *, kind: Kind, label: str = "", prompts: Sequence[str | None] | None = None
+    ) -> np.ndarray:
         """``vector_BD`` of the side that ``kind`` names."""
-        return self._sides[kind].encode(texts, kind=kind, label=label)
+        return self._sides[kind].encode(texts, kind=kind, label=label, prompts=prompts)

@@ -33,7 +33,10 @@ class TextSettings:
     def joined(self, text: str, *, prompt: str | None = None) -> str:
         """The text with its prompt; an own ``prompt`` replaces the setting's."""
         prefix = self.prompt if prompt is None else prompt
-        return self.format.format(prefix, text) if prefix else text
+        if not prefix:
+            return text
+        before, between, after = self.format.split("{}")
+        return f"{before}{prefix}{between}{text}{after}"
 
 
 @final
@@ -128,8 +131,10 @@ class Scorer(nn.Module, abc.ABC):
         """``score_QC`` of representations, fp32, not divided by a temperature."""
 
     @abc.abstractmethod
-    def encode(self, texts: Sequence[str], *, kind: Kind, label: str = "") -> np.ndarray:
-        """Representations of many texts, float32, in their order."""
+    def encode(
+        self, texts: Sequence[str], *, kind: Kind, label: str = "", prompts: Sequence[str | None] | None = None
+    ) -> np.ndarray:
+        """Representations of many texts, float32, in their order; a text's own prompt replaces the setting's."""
 
     @abc.abstractmethod
     def save(self, folder: Path) -> None:

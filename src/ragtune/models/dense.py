@@ -5,7 +5,6 @@ Letters: B texts, N tokens of all texts together, T tokens of the longest, H hid
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from ragtune.models import packing
 from ragtune.models.base import KINDS, Kind, Scorer, TextSettings, TokenBatch, TokenIds, token_batches
 from ragtune.models.folders import write_modules
 from ragtune.recipe import Pooling
-from ragtune.run import atomic_folder, progress
+from ragtune.run import atomic_folder, hash_json, progress
 
 # Tokens of one forward pass while encoding. measured: 4,096 to 16,384 are equally fast on 2 cores (LOG.md)
 ENCODE_TOKENS = 8192
@@ -114,13 +113,17 @@ class DenseModel(Scorer):
             joined, truncation=truncate, max_length=setting.max_tokens if truncate else None, padding=False,
             return_attention_mask=False, return_token_type_ids=False, verbose=False,
         )  # fmt: skip
-        return [np.asarray(ids, dtype=np.int32) for ids in found["input_ids"]]
+        # a decoder's tokenizer makes nothing of an empty text, and nothing has no vector
+        nothing = [self.tokenizer.eos_token_id or self.tokenizer.pad_token_id or 0]
+        return [np.asarray(ids or nothing, dtype=np.int32) for ids in found["input_ids"]]
 
     def tokenizer_fingerprint(self) -> str:
         """SHA-256 of the tokenizer's whole definition."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        definition = backend.to_str() if backend is not None else repr(sorted(self.tokenizer.get_vocab().items()))
-        return hashlib.sha256(definition.encode()).hexdigest()
+        if backend is None:
+            return hash_json(self.tokenizer.get_vocab())
+        # a tokenizer keeps the limits of the last call in its definition
+        return hash_json(json.loads(backend.to_str()) | {"truncation": None, "padding": None})
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """``vector_BD``, fp32, normalised when the model says so."""
@@ -148,7 +151,7 @@ class DenseModel(Scorer):
 
     def _packed_states(self, batch: TokenBatch) -> Tensor:
         layout = packing.PackedLayout.of(batch.lengths_B.tolist(), device=self.device, dtype=self._compute_dtype())
-        offset = self._position_offset()
+        offset = position_offset(self.backbone)
         state_NH: Tensor = self.backbone(
             **self._embedded(batch.ids_N[None]), position_ids=layout.position_N[None] + offset, packed_layout=layout
         ).last_hidden_state[0]
@@ -160,12 +163,6 @@ class DenseModel(Scorer):
         text_N = torch.repeat_interleave(torch.arange(len(length_B), device=self.device), layout.end_B - layout.start_B)
         total_BH = torch.zeros(len(length_B), self.hidden, device=self.device).index_add(0, text_N, state_NH.float())
         return total_BH / length_B[:, None]
-
-    def _position_offset(self) -> int:
-        """RoBERTa-like tables begin behind the padding id."""
-        tables = [m for name, m in self.backbone.named_modules() if name.endswith("position_embeddings")]
-        table = tables[0] if tables else None
-        return table.padding_idx + 1 if isinstance(table, nn.Embedding) and table.padding_idx is not None else 0
 
     def _padded_states(self, batch: TokenBatch) -> Tensor:
         rows = torch.split(batch.ids_N, batch.lengths_B.tolist())
@@ -186,10 +183,12 @@ class DenseModel(Scorer):
         """``score_QC``: dot products, fp32."""
         return query_rep.float() @ passage_rep.float().T
 
-    def encode(self, texts: Sequence[str], *, kind: Kind, label: str = "") -> np.ndarray:
+    def encode(
+        self, texts: Sequence[str], *, kind: Kind, label: str = "", prompts: Sequence[str | None] | None = None
+    ) -> np.ndarray:
         """``vector_BD`` float32 of many texts, in their order; computed in ``encode_dtype``."""
         out_BD = np.empty((len(texts), self.dims), dtype=np.float32)
-        work = list(self._encode_batches(texts, kind=kind))
+        work = list(self._encode_batches(texts, kind=kind, prompts=prompts))
         was_training = self.training
         self.eval()
         half = (
@@ -204,10 +203,13 @@ class DenseModel(Scorer):
         self.train(was_training)
         return out_BD
 
-    def _encode_batches(self, texts: Sequence[str], *, kind: Kind) -> Iterator[tuple[list[int], list[TokenIds]]]:
+    def _encode_batches(
+        self, texts: Sequence[str], *, kind: Kind, prompts: Sequence[str | None] | None
+    ) -> Iterator[tuple[list[int], list[TokenIds]]]:
         """Equal texts once each would save little here: callers give distinct passages. Long texts come first."""
         for first in range(0, len(texts), ENCODE_TEXTS):
-            sequences = self.tokenize(texts[first : first + ENCODE_TEXTS], kind=kind)
+            part = slice(first, first + ENCODE_TEXTS)
+            sequences = self.tokenize(texts[part], kind=kind, prompts=None if prompts is None else prompts[part])
             for places in token_batches([len(s) for s in sequences], budget=ENCODE_TOKENS):
                 yield [first + i for i in places], [sequences[i] for i in places]
 
@@ -219,6 +221,10 @@ class DenseModel(Scorer):
 
     def write_around(self, folder: Path) -> None:
         """Everything of the folder but the backbone's weights."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is not None:
+            backend.no_truncation()
+            backend.no_padding()
         self.tokenizer.save_pretrained(folder)
         longest = max(self.settings[kind].max_tokens for kind in KINDS)
         _write_json(folder / "sentence_bert_config.json", {"max_seq_length": longest, "do_lower_case": False})
@@ -243,6 +249,13 @@ class DenseModel(Scorer):
         _write_json(
             folder / "ragtune.json", {"family": self.family, **shape, **prompt, **formats, **limits, **self.notes}
         )
+
+
+def position_offset(backbone: nn.Module) -> int:
+    """The first text position's row: the tables of RoBERTa and its kin begin behind the padding id."""
+    tables = [m for name, m in backbone.named_modules() if name.endswith("position_embeddings")]
+    table = tables[0] if tables else None
+    return table.padding_idx + 1 if isinstance(table, nn.Embedding) and table.padding_idx is not None else 0
 
 
 def _plain_rows(weight_VH: Tensor, ids: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from ragtune.errors import ModelError, Problem
 from ragtune.models import packing
 from ragtune.models.base import KINDS, Kind, TextSettings, TokenBatch
 from ragtune.models.builtin import model_folder
-from ragtune.models.dense import DenseHead, DenseModel
-from ragtune.models.folders import DenseFolder, read_folder
+from ragtune.models.dense import DenseHead, DenseModel, position_offset
+from ragtune.models.folders import DenseFolder, read_folder, reading, wrong_family
 from ragtune.recipe import ModelRecipe, Pooling
+from ragtune.run import read_json
 
+# The probe of packing stays short; wider windows (4,096 in Mistral) have the same code
+PROBED_WINDOW = 256
 # A head over the backbone says that the weights were tuned for another family
 OTHER_FAMILIES = {
     "ForSequenceClassification": "a classifier or reranker",
@@ -28,6 +32,8 @@ def load_dense(recipe: ModelRecipe) -> DenseModel:
     """Load a dense model. Raises ``ModelError`` when the folder is missing, unreadable or of another family."""
     folder = model_folder(recipe)
     said = read_folder(folder)
+    if said.adapter is not None:
+        said.backbone = _adapter_base(recipe, said, said.adapter)
     config = _config(recipe, said)
     tokenizer = _tokenizer(recipe, said)
     backbone = _backbone(recipe, said, config)
@@ -36,7 +42,7 @@ def load_dense(recipe: ModelRecipe) -> DenseModel:
     if recipe.projection_dims is not None:
         width = heads[-1][0].out_features if heads else config.hidden_size  # type: ignore[index]
         heads.append(nn.Sequential(nn.Linear(width, recipe.projection_dims, bias=False), nn.Identity()))
-    settings = {kind: _settings(recipe, said, kind=kind, limit=_limit(config, tokenizer)) for kind in KINDS}
+    settings = {kind: _settings(recipe, said, kind=kind, limit=_limit(backbone, tokenizer)) for kind in KINDS}
     if recipe.dropout is not None:
         _set_dropout(backbone, recipe.dropout)
     model = DenseModel(
@@ -47,51 +53,48 @@ def load_dense(recipe: ModelRecipe) -> DenseModel:
     return model.eval()
 
 
-def _unreadable(where: object, error: Exception) -> ModelError:
-    return ModelError(
-        Problem(
-            what="the model cannot be read",
-            where=str(where),
-            found=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
-            do="check that the folder holds config.json, the weights and the tokenizer's files",
-        )
-    )
+def _adapter_base(recipe: ModelRecipe, said: DenseFolder, adapter: Path) -> Path:
+    """The backbone's folder that an adapter was trained on."""
+    with reading(adapter):
+        config = read_json(adapter / "adapter_config.json")
+        own = str(said.ragtune.get("base_model", ""))
+        name = own if own.startswith("builtin:") else str(config["base_model_name_or_path"])
+        base = recipe.model_copy(update={"name": name, "revision": config.get("revision")})
+    return read_folder(model_folder(base)).backbone
 
 
 def _config(recipe: ModelRecipe, said: DenseFolder) -> Any:
     from transformers import AutoConfig
 
     source = recipe.config or said.backbone
-    try:
-        config = AutoConfig.from_pretrained(
-            source, trust_remote_code=recipe.trust_remote_code, cache_dir=recipe.cache_dir
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise _unreadable(source, error) from error
+    with reading(source):
+        config = AutoConfig.from_pretrained(source, **_access(recipe))
     for architecture in config.architectures or ():
         for ending, what in OTHER_FAMILIES.items():
             if architecture.endswith(ending):
-                raise ModelError(
-                    Problem(
-                        what="the model folder is not of the family 'dense'",
-                        where=str(source),
-                        found=f"{architecture}: {what}",
-                        do="give an embedding model or a bare encoder",
-                    )
-                )
+                raise wrong_family(source, found=f"{architecture}: {what}")
+    if getattr(config, "is_encoder_decoder", False):
+        raise wrong_family(source, found=f"{config.model_type}: an encoder with a decoder")
     return config
 
 
+def _access(recipe: ModelRecipe) -> dict[str, Any]:
+    return {"trust_remote_code": recipe.trust_remote_code, "cache_dir": recipe.cache_dir, "token": recipe.token}
+
+
 def _tokenizer(recipe: ModelRecipe, said: DenseFolder) -> Any:
+    from tokenizers import normalizers
     from transformers import AutoTokenizer
 
-    source = recipe.tokenizer or said.backbone
-    try:
-        return AutoTokenizer.from_pretrained(
-            source, trust_remote_code=recipe.trust_remote_code, cache_dir=recipe.cache_dir, token=recipe.token
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise _unreadable(source, error) from error
+    own = said.adapter is not None and (said.adapter / "tokenizer_config.json").is_file()
+    source = recipe.tokenizer or (said.adapter if own else said.backbone)
+    with reading(source):
+        tokenizer = AutoTokenizer.from_pretrained(source, **_access(recipe))
+        if said.lowercase:
+            backend = tokenizer.backend_tokenizer
+            steps = [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])]
+            backend.normalizer = normalizers.Sequence(steps)
+    return tokenizer
 
 
 def _backbone(recipe: ModelRecipe, said: DenseFolder, config: Any) -> Any:
@@ -102,19 +105,37 @@ def _backbone(recipe: ModelRecipe, said: DenseFolder, config: Any) -> Any:
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     try:
-        backbone = AutoModel.from_pretrained(
-            said.backbone,
-            config=config,
-            dtype=torch.float32,
-            attn_implementation="sdpa",
-            trust_remote_code=recipe.trust_remote_code,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise _unreadable(said.backbone, error) from error
+        with reading(said.backbone):
+            backbone, loaded = AutoModel.from_pretrained(
+                said.backbone, config=config, dtype=torch.float32, output_loading_info=True, **_access(recipe)
+            )
+            _check_complete(said.backbone, missing=loaded["missing_keys"])
+            if said.adapter is not None:
+                backbone = _merged(backbone, said.adapter)
     finally:
         transformers_logging.set_verbosity(verbosity)
     backbone.config.use_cache = False
     return backbone
+
+
+def _check_complete(folder: Path, *, missing: Iterable[str]) -> None:
+    """Transformers fills what the file lacks with random numbers; only a pooler may lack."""
+    lacking = sorted(name for name in missing if not name.startswith("pooler."))
+    if lacking:
+        raise ModelError(
+            Problem(
+                what="the weights are not complete",
+                where=str(folder),
+                found=f"{len(lacking)} missing, first: {', '.join(lacking[:3])}",
+                do="give a folder whose weights belong to its config.json",
+            )
+        )
+
+
+def _merged(backbone: Any, adapter: Path) -> Any:
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(backbone, adapter).merge_and_unload()
 
 
 def _is_decoder(config: Any) -> bool:
@@ -134,11 +155,10 @@ def _normalize(recipe: ModelRecipe, said: DenseFolder) -> bool:
     return True if said.normalize is None else said.normalize
 
 
-def _limit(config: Any, tokenizer: Any) -> int:
+def _limit(backbone: Any, tokenizer: Any) -> int:
     """Longest input in tokens that the position table and the tokenizer allow."""
-    positions = getattr(config, "max_position_embeddings", None) or 10**6
-    if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
-        positions -= config.pad_token_id + 1
+    positions = getattr(backbone.config, "max_position_embeddings", None) or 10**6
+    positions -= position_offset(backbone)
     return int(min(positions, tokenizer.model_max_length if tokenizer.model_max_length < 10**6 else positions))
 
 
@@ -154,7 +174,7 @@ def _settings(recipe: ModelRecipe, said: DenseFolder, *, kind: Kind, limit: int)
                 do=f"set it to {limit} or less",
             )
         )
-    max_tokens = asked or own.get(f"{kind}_max_tokens") or min(said.max_tokens or limit, limit)
+    max_tokens = asked or min(own.get(f"{kind}_max_tokens") or said.max_tokens or limit, limit)
     prompt = {"query": recipe.query_prompt, "passage": recipe.passage_prompt}[kind]
     if prompt is None:
         folder_prompt = {"query": said.query_prompt, "passage": said.passage_prompt}[kind]
@@ -176,14 +196,17 @@ def _set_dropout(backbone: nn.Module, share: float) -> None:
 def _pack(model: DenseModel) -> bool:
     """Switch to packed attention where three sequences give the same vectors as with padding; say whether it did.
 
-    The probe, not a list of architectures, decides: a model with attention windows, biases or positions of its own
-    fails it and keeps padding.
+    The probe, not a list of architectures, decides: a model with biases or positions of its own fails it and keeps
+    padding. Its longest sequence exceeds an attention window of usual width.
     """
     if not getattr(model.backbone, "_supports_attention_backend", False):
         return False
     packing.register()
-    ids = torch.arange(5, 5 + 29) % model.backbone.config.vocab_size
-    batch = TokenBatch(ids_N=ids, lengths_B=torch.tensor([17, 9, 3]))
+    plain = model.backbone.config._attn_implementation
+    window = getattr(model.backbone.config, "sliding_window", None) or 0
+    longest = min(max(17, 2 * window + 3 if window <= PROBED_WINDOW else 0), _limit(model.backbone, model.tokenizer))
+    ids = torch.arange(5, 5 + longest + 12) % model.backbone.config.vocab_size
+    batch = TokenBatch(ids_N=ids, lengths_B=torch.tensor([longest, 9, 3]))
     model.eval()
     with torch.inference_mode():
         padded = model(batch)
@@ -194,7 +217,7 @@ def _pack(model: DenseModel) -> bool:
         except (TypeError, ValueError, RuntimeError, AssertionError):
             same = False
     if not same:
-        model.backbone.set_attn_implementation("sdpa")
+        model.backbone.set_attn_implementation(plain)
         model.packed = False
     return same
 

@@ -7,7 +7,9 @@ older versions and was mis-pooled by some servers.
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -16,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ragtune.errors import ModelError, Problem
+from ragtune.errors import InputError, ModelError, Problem
 from ragtune.recipe import Pooling
 from ragtune.run import read_json
 
@@ -39,9 +41,14 @@ PASSAGE_PROMPT_NAMES = ("passage", "document", "corpus")
 @final
 @dataclass(slots=True)
 class DenseFolder:
-    """What a model folder says about a dense model; None = it does not say."""
+    """What a model folder says about a dense model; None = it does not say.
+
+    ``adapter`` is the folder of a PEFT adapter whose base is elsewhere.
+    """
 
     backbone: Path
+    adapter: Path | None = None
+    lowercase: bool = False
     pooling: Pooling | None = None
     normalize: bool | None = None
     max_tokens: int | None = None
@@ -51,34 +58,75 @@ class DenseFolder:
     ragtune: dict[str, Any] = field(default_factory=dict)
 
 
+@contextlib.contextmanager
+def reading(where: object) -> Iterator[None]:
+    """Turn whatever a reader of model files raises into a ``ModelError`` that names the place.
+
+    Broken files make torch, safetensors, tokenizers and transformers raise nearly every kind of exception.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        code = "trust_remote_code" in str(error)
+        raise ModelError(
+            Problem(
+                what="the model brings its own code" if code else "the model cannot be read",
+                where=str(where),
+                found=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
+                do="read that code, then set model.trust_remote_code=true"
+                if code
+                else "check that the folder holds config.json, the weights and the tokenizer's files",
+            )
+        ) from error
+
+
 def read_folder(folder: Path) -> DenseFolder:
     """Read ``modules.json`` and what it names; a bare Hugging Face folder says nothing but its backbone.
 
-    Raises ``ModelError`` when the folder is no dense model.
+    Raises ``ModelError`` when the folder is no dense model or a file of it is broken.
     """
-    own = read_json(folder / "ragtune.json") if (folder / "ragtune.json").is_file() else {}
-    if own.get("family", "dense") != "dense":
-        raise _wrong_family(folder, found=f"a model of the family {own['family']!r}")
-    if not (folder / "modules.json").is_file():
-        return DenseFolder(backbone=folder, ragtune=own)
-    config = _optional_json(folder / "config_sentence_transformers.json")
-    declared = config.get("model_type", "SentenceTransformer")
-    if declared != "SentenceTransformer":
-        raise _wrong_family(folder, found=f"a {declared}")
-    found = DenseFolder(backbone=folder, normalize=False, ragtune=own)
-    for module in read_json(folder / "modules.json"):
-        kind = str(module["type"]).rpartition(".")[2]
-        if kind not in _READERS:
-            raise _wrong_family(folder, found=f"a module of type {module['type']}")
-        _READERS[kind](found, folder / module["path"])
+    with reading(folder):
+        own = _optional_json(folder / "ragtune.json")
+        if own.get("family", "dense") != "dense":
+            raise wrong_family(folder, found=f"a model of the family {own['family']!r}")
+        config = _optional_json(folder / "config_sentence_transformers.json")
+        declared = config.get("model_type", "SentenceTransformer")
+        if declared != "SentenceTransformer":
+            raise wrong_family(folder, found=f"a {declared}")
+        found = DenseFolder(backbone=folder, ragtune=own)
+        if (folder / "modules.json").is_file():
+            _read_modules(found, folder)
+            _read_prompts(found, config)
+        if (found.backbone / "adapter_config.json").is_file() and not (found.backbone / "config.json").is_file():
+            found.adapter = found.backbone
+    return found
+
+
+def _read_modules(found: DenseFolder, folder: Path) -> None:
+    found.normalize = False
+    types = [(str(module["type"]), folder / module["path"]) for module in read_json(folder / "modules.json")]
+    for type_, path in types:
+        package, _, kind = type_.rpartition(".")
+        if kind not in _READERS or not package.startswith("sentence_transformers."):
+            raise wrong_family(folder, found=f"a module of type {type_}")
+        if found.normalize:
+            raise wrong_family(folder, found=f"a {kind} module behind the normalisation")
+        _READERS[kind](found, path)
+    if found.pooling is None:
+        raise wrong_family(folder, found="no Pooling module: token vectors")
+
+
+def _read_prompts(found: DenseFolder, config: dict[str, Any]) -> None:
     prompts = config.get("prompts") or {}
     default = prompts.get(config.get("default_prompt_name") or "")
     found.query_prompt = next((prompts[n] for n in QUERY_PROMPT_NAMES if n in prompts), default)
     found.passage_prompt = next((prompts[n] for n in PASSAGE_PROMPT_NAMES if n in prompts), default)
-    return found
 
 
-def _wrong_family(folder: Path, *, found: str) -> ModelError:
+def wrong_family(folder: object, *, found: str) -> ModelError:
+    """The refusal of a folder whose model works in another way."""
     return ModelError(
         Problem(
             what="the model folder is not of the family 'dense'",
@@ -94,8 +142,10 @@ def _optional_json(path: Path) -> dict[str, Any]:
 
 
 def _read_transformer(found: DenseFolder, path: Path) -> None:
+    config = _optional_json(path / "sentence_bert_config.json")
     found.backbone = path
-    found.max_tokens = _optional_json(path / "sentence_bert_config.json").get("max_seq_length")
+    found.max_tokens = config.get("max_seq_length")
+    found.lowercase = bool(config.get("do_lower_case"))
 
 
 def _read_pooling(found: DenseFolder, path: Path) -> None:

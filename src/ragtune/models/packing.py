@@ -20,6 +20,8 @@ from torch import Tensor, nn
 NAME = "ragtune_packed"
 # Share of padding a bucket may hold. measured: 0.05 to 0.15 are equally fast, 0 is slower (LOG.md)
 BUCKET_PADDING = 0.10
+# Keywords of transformers' attention that change scores; a model that uses one is refused here and runs with padding
+UNSUPPORTED = ("softcap", "s_aux", "sinks", "position_bias", "alibi", "attn_bias", "score_mod")
 
 
 @final
@@ -72,12 +74,16 @@ class PackedLayout:
 @final
 @dataclass(frozen=True, slots=True)
 class AttentionPlan:
-    """How one attention layer attends: ``scale`` multiplies q k', ``causal`` looks back only."""
+    """How one attention layer attends: ``scale`` multiplies q k', ``causal`` looks back only.
+
+    With a ``window`` a token sees those less than ``window`` places away.
+    """
 
     layout: PackedLayout
     scale: float
     causal: bool
     dropout: float
+    window: int | None = None
 
 
 def _bucket_bounds(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -122,8 +128,21 @@ def _unpad_into(out_NHD: Tensor, x_BHTD: Tensor, bucket: Bucket) -> None:
         torch.index_select(rows, 0, bucket.real, out=target)
 
 
-def _causal_mask(length: int, *, like: Tensor) -> Tensor:
-    return torch.full((length, length), float("-inf"), dtype=like.dtype, device=like.device).triu_(1)
+def _hide(score: Tensor, how: AttentionPlan) -> None:
+    """Hide later tokens and those outside the window.
+
+    By a finite value: a padded query may have padded keys alone in its window, and -inf throughout would give NaN.
+    """
+    length = score.shape[-1]
+    narrow = how.window is not None and how.window < length
+    if not how.causal and not narrow:
+        return
+    place = torch.arange(length, device=score.device)
+    ahead_TT = place - place[:, None]
+    hidden_TT = ahead_TT > 0 if how.causal else torch.zeros_like(ahead_TT, dtype=torch.bool)
+    if how.window is not None:
+        hidden_TT = hidden_TT | (ahead_TT.abs() >= how.window)
+    score.masked_fill_(hidden_TT, torch.finfo(score.dtype).min)
 
 
 @final
@@ -140,8 +159,7 @@ class PackedAttention(torch.autograd.Function):
             score = torch.matmul(q * how.scale, k.transpose(2, 3))
             if bucket.mask is not None:
                 score += bucket.mask
-            if how.causal:
-                score += _causal_mask(bucket.length, like=score)
+            _hide(score, how)
             weight = torch.softmax(score, -1)
             drop = None
             if how.dropout:
@@ -157,8 +175,10 @@ class PackedAttention(torch.autograd.Function):
         """Gradients of q, k and v."""
         (grad_NHD,) = grads
         grad_q, grad_k, grad_v = (torch.empty_like(grad_NHD, memory_format=torch.contiguous_format) for _ in range(3))
+        # read once: under gradient checkpointing each reading would compute the layer again
+        saved = ctx.saved_tensors
         for index, bucket in enumerate(ctx.how.layout.buckets):
-            q, k, v, weight, drop = ctx.saved_tensors[5 * index : 5 * index + 5]
+            q, k, v, weight, drop = saved[5 * index : 5 * index + 5]
             grad = _padded(grad_NHD, bucket)
             if bucket.keep is not None:
                 # a padded row's output is thrown away, so no gradient may come back through it
@@ -183,16 +203,19 @@ def _attend(
     scaling: float | None = None,
     dropout: float = 0.0,
     packed_layout: PackedLayout | None = None,
-    **_: Any,
+    sliding_window: int | None = None,
+    **others: Any,
 ) -> tuple[Tensor, None]:
     """Transformers' attention signature; query, key and value are (1, heads, N, head dims)."""
     assert packed_layout is not None and attention_mask is None and query.shape[0] == 1
+    if any(others.get(name) is not None for name in UNSUPPORTED):
+        raise ValueError("this attention cannot run packed")
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     if k.shape[1] != q.shape[1]:
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     scale = q.shape[-1] ** -0.5 if scaling is None else scaling
     causal = bool(getattr(module, "is_causal", False))
-    how = AttentionPlan(layout=packed_layout, scale=scale, causal=causal, dropout=dropout)
+    how = AttentionPlan(layout=packed_layout, scale=scale, causal=causal, dropout=dropout, window=sliding_window)
     out_NHD: Tensor = PackedAttention.apply(q, k, v, how)  # type: ignore[no-untyped-call]
     return out_NHD.unsqueeze(0), None
 

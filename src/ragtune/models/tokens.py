@@ -70,6 +70,8 @@ def _write(folder: Path, sequences: list[TokenIds]) -> None:
 def _key(model: Scorer, texts: Sequence[str], *, kind: Kind, prompts: Sequence[str | None] | None) -> str:
     digest = hashlib.sha256(repr((kind, model.settings[kind], model.tokenizer_fingerprint())).encode())
     for place, text in enumerate(texts):
-        digest.update(text.encode("utf-8", "surrogatepass"))
-        digest.update(b"\0" if prompts is None else f"\0{prompts[place]!r}\0".encode())
+        data = text.encode("utf-8", "surrogatepass")
+        own = None if prompts is None else prompts[place]
+        digest.update(f"{len(data)} {own!r} ".encode("utf-8", "surrogatepass"))
+        digest.update(data)
     return f"{kind}-{digest.hexdigest()[:24]}"

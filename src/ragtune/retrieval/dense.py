@@ -17,9 +17,17 @@ class Encoder(Protocol):
     """What a model must be able to do: texts in, vectors [N, D] float32 out, in the same order."""
 
     def encode(
-        self, texts: Sequence[str], *, kind: Literal["query", "passage"], label: str = ""
+        self,
+        texts: Sequence[str],
+        *,
+        kind: Literal["query", "passage"],
+        label: str = "",
+        prompts: Sequence[str | None] | None = None,
     ) -> NDArray[np.float32]:
-        """vector_ND of the texts, read as queries or as passages; ``label`` names the progress bar."""
+        """vector_ND of the texts, read as queries or as passages; ``label`` names the progress bar.
+
+        A text's own prompt replaces the model's; None = it has none.
+        """
 
 
 @final
@@ -44,7 +52,8 @@ class DenseRetriever(Retriever):
         """The k passages with the largest dot product."""
         if not queries:
             return Ranking([], [], [])
-        query_QD = self.encoder.encode([query.text for query in queries], kind="query", label="queries")
+        texts, prompts = [query.text for query in queries], [query.prompt for query in queries]
+        query_QD = self.encoder.encode(texts, kind="query", label="queries", prompts=prompts)
         found = self.vectors.search(query_QD, k=k, device=self.device)
         ids = np.array(self.vectors.ids, dtype=object)
         return Ranking([query.id for query in queries], ids[found.index_Qk].tolist(), found.score_Qk.tolist())
