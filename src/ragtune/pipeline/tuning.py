@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -84,8 +85,16 @@ def _model(recipe: Recipe, launched: Launched) -> DenseModel:
     model.to(launched.device)
     model.pad_to_multiple_of = recipe.train.pad_to_multiple_of or 1
     if recipe.train.gradient_checkpointing:
-        model.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        recompute_layers(model)
     return prepare_for_training(model, recipe.model)
+
+
+def recompute_layers(model: DenseModel) -> None:
+    """Keep no activations inside layers: backward computes them again."""
+    with warnings.catch_warnings():
+        # later releases of transformers 5 give this method a second name; the first one serves all of them
+        warnings.simplefilter("ignore", FutureWarning)
+        model.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def _check_disk(model: DenseModel, folder: Path) -> None:
