@@ -16,6 +16,7 @@ from ragtune.models.adapting import prepare_for_training
 from ragtune.models.dense import DenseModel
 from ragtune.models.tokens import token_store
 from ragtune.recipe import DataRecipe, ModelRecipe, SourceRecipe, TrainRecipe
+from ragtune.training import telemetry
 from ragtune.training.batches import Batch, BatchPlan
 from ragtune.training.distributed import World
 from ragtune.training.examples import Source, TrainingSet, build_training_set
@@ -23,6 +24,12 @@ from ragtune.training.loop import Evaluator, TrainingJob
 from ragtune.training.objective import Objective
 from ragtune.training.precision import Compute
 from ragtune.training.step import Step, StepResult, Texts
+
+
+@pytest.fixture(autouse=True)
+def small_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measuring the processor's peak takes longer than a tiny run."""
+    monkeypatch.setattr(telemetry, "CEILING_SIZE", 64)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import final
@@ -49,7 +50,10 @@ def _add_adapters(model: DenseModel, recipe: LoraRecipe) -> None:
         exclude_modules=pooler or None,
     )
     try:
-        model.backbone = get_peft_model(model.backbone, config)
+        with warnings.catch_warnings():
+            # PEFT asks for gradient checkpointing under a name that later releases of transformers 5 replaced
+            warnings.simplefilter("ignore", FutureWarning)
+            model.backbone = get_peft_model(model.backbone, config)
     except ValueError as error:
         raise RecipeError(
             Problem(

@@ -28,8 +28,8 @@ from ragtune.training.precision import compute_dtype
 from ragtune.training.step import Texts
 from ragtune.training.world import Launched
 
-# Weights, two moments, the best weights and the saved model, all fp32, and room for one of them being replaced
-DISK_COPIES = 7
+# All fp32: weights and two moments of a checkpoint and of the one that replaces it, two times best weights
+DISK_COPIES = 8
 
 
 def tune(
@@ -46,7 +46,8 @@ def tune(
     model = _model(recipe, launched)
     _check_disk(model, folder)
     frozen = _frozen_side(recipe)
-    texts = _texts(model, training_set, folder=folder / "train" / "tokens", frozen=frozen)
+    with launched.world.first_alone():
+        texts = _texts(model, training_set, folder=folder / "train" / "tokens", frozen=frozen)
     say(
         f"training {model.name} on {len(training_set.rows):,} queries and {len(training_set.passages):,} passages "
         f"({texts.queries.tokens + texts.passages.tokens:,} tokens)"
@@ -62,7 +63,7 @@ def tune(
             seed=recipe.seed,
             evaluate=_evaluator(recipe, datasets[0], frozen=frozen),
             world=launched.world,
-            mirror=launched.begin_tracking(name=folder.name, settings=recipe.model_dump(mode="json")),
+            mirror=launched.begin_tracking(name=folder.name, settings=_told(recipe)),
         )
     )
     launched.end_tracking()
@@ -70,6 +71,11 @@ def tune(
         _save(model, recipe, outcome, folder=folder / "model")
     say(_summary(outcome))
     return {**asdict(outcome), "training_queries": len(training_set.rows)}
+
+
+def _told(recipe: Recipe) -> dict[str, Any]:
+    """The settings as others may read them."""
+    return recipe.model_dump(mode="json", exclude={"model": {"token"}, "run": True})
 
 
 def seed_everything(seed: int) -> None:
@@ -157,7 +163,7 @@ def _save(model: DenseModel, recipe: Recipe, outcome: TrainingOutcome, *, folder
         "passage_model": recipe.model.name if recipe.model.freeze.passage_side else None,
         "temperature": recipe.train.losses[0].options.get("temperature"),
         "matryoshka_dims": list(recipe.train.matryoshka.dims) if recipe.train.matryoshka else [],
-        "recipe": recipe.model_dump(mode="json", exclude={"model": {"token"}, "run": True}),
+        "recipe": _told(recipe),
         "dev": outcome.evaluations,
     }
     save_trained(model, folder, recipe=recipe.model)

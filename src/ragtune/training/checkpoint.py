@@ -1,14 +1,15 @@
-"""Checkpoints from which a run goes on exactly: weights, optimizer, place in the data, random state, best so far."""
+"""Checkpoints from which a run goes on exactly: weights, optimizer, place in the run, what was logged, best so far.
+
+No random state is kept: every draw is a function of the seed and the step.
+"""
 
 from __future__ import annotations
 
-import random
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -20,7 +21,10 @@ from ragtune.run import atomic_folder, read_json, write_json
 @final
 @dataclass(slots=True)
 class Progress:
-    """Where a run stands: optimizer steps done, the best dev value and how long ago it was, and all evaluations."""
+    """Where a run stands: optimizer steps done, the best dev value and how long ago it was, and all evaluations.
+
+    ``window`` holds the sums since the last log line; ``tokens`` and ``seconds`` count all sittings of a run.
+    """
 
     step: int = 0
     best_value: float | None = None
@@ -29,6 +33,9 @@ class Progress:
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     world_size: int = 1
     stopped_early: bool = False
+    tokens: int = 0
+    seconds: float = 0.0
+    window: dict[str, Any] = field(default_factory=dict)
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
@@ -57,26 +64,36 @@ class Checkpoints:
         found = sorted(self.folder.glob("step-*"), key=lambda p: int(p.name.partition("-")[2]))
         return found[-1] if found else None
 
-    def save_best(self, model: nn.Module) -> None:
-        """Keep the present weights as the best."""
-        with atomic_folder(self.folder / "best") as aside:
+    def save_best(self, model: nn.Module, *, step: int) -> None:
+        """Keep the present weights as the best; those that the newest checkpoint counts on stay beside them."""
+        with atomic_folder(self.folder / f"best-{step}") as aside:
             save_file(trained_state(model), aside / "weights.safetensors")
+        newest = self.newest()
+        relied_on = read_json(newest / "progress.json")["best_step"] if newest else None
+        self._keep("best", {step, relied_on})
 
-    def load_best(self, model: nn.Module) -> None:
+    def load_best(self, model: nn.Module, *, step: int) -> None:
         """Put the best weights back."""
-        load_trained(model, self.folder / "best" / "weights.safetensors")
+        load_trained(model, self.folder / f"best-{step}" / "weights.safetensors")
 
     def save(self, model: nn.Module, *, optimizer: torch.optim.Optimizer, progress: Progress, scaler: Any) -> None:
-        """Write a checkpoint, then remove the older one."""
-        path = self.folder / f"step-{progress.step}"
-        with atomic_folder(path) as aside:
+        """Write a checkpoint, then remove the older one and the best weights that only it counted on."""
+        with atomic_folder(self.folder / f"step-{progress.step}") as aside:
             save_file(trained_state(model), aside / "weights.safetensors")
             torch.save({"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}, aside / "optimizer.pt")
-            torch.save(_random_states(), aside / "random.pt")
             write_json(aside / "progress.json", asdict(progress))
-        for older in self.folder.glob("step-*"):
-            if older != path:
-                shutil.rmtree(older)
+        self._keep("step", {progress.step})
+        self._keep("best", {progress.best_step})
+
+    def _keep(self, kind: str, steps: set[int | None]) -> None:
+        for path in self.folder.glob(f"{kind}-*"):
+            if int(path.name.partition("-")[2]) not in steps:
+                shutil.rmtree(path)
+
+    def sweep(self) -> None:
+        """Remove what a killed attempt left half-written."""
+        for path in self.folder.glob(".*"):
+            shutil.rmtree(path)
 
     def load(
         self, path: Path, model: nn.Module, *, optimizer: torch.optim.Optimizer, scaler: Any, world_size: int
@@ -96,30 +113,4 @@ class Checkpoints:
         state = torch.load(path / "optimizer.pt", weights_only=True)
         optimizer.load_state_dict(state["optimizer"])
         scaler.load_state_dict(state["scaler"])
-        # weights_only=False: NumPy's and Python's generator states, from a file that this run wrote itself
-        _set_random_states(torch.load(path / "random.pt", weights_only=False))
         return progress
-
-    def clear_steps(self) -> None:
-        """Remove what only resuming needs, once training is done."""
-        for path in self.folder.glob("step-*"):
-            shutil.rmtree(path)
-
-
-def _random_states() -> dict[str, Any]:
-    states: dict[str, Any] = {
-        "python": random.getstate(),
-        "numpy": np.random.get_state(),
-        "torch": torch.get_rng_state(),
-    }
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def _set_random_states(states: dict[str, Any]) -> None:
-    random.setstate(states["python"])
-    np.random.set_state(states["numpy"])
-    torch.set_rng_state(states["torch"])
-    if "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
@@ -18,6 +19,7 @@ class World:
 
     rank: int = 0
     size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def sum_(self, tensor: Tensor) -> Tensor:
         """Add the other processes' tensors in place."""
@@ -45,9 +47,28 @@ class World:
         """Process 0's value, so that all processes decide alike."""
         if self.size == 1:
             return value
-        box = torch.tensor([value], dtype=torch.float64)
+        box = torch.tensor([value], dtype=torch.float64, device=self.device)
         dist.broadcast(box, src=0)
         return float(box)
+
+    def totals(self, counts: Sequence[int]) -> list[int]:
+        """Each count summed over all processes."""
+        if self.size == 1:
+            return list(counts)
+        return [int(n) for n in self.sum_(torch.tensor(counts, dtype=torch.int64, device=self.device)).tolist()]
+
+    def any(self, flag: bool) -> bool:
+        """Whether any process says so."""
+        return self.totals([int(flag)])[0] > 0
+
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """Process 0 does the work before the others do, so that they find its files."""
+        if self.rank != 0:
+            self.wait()
+        yield
+        if self.rank == 0:
+            self.wait()
 
     def wait(self) -> None:
         """Wait for all processes."""

@@ -12,9 +12,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, final
 
+import numpy as np
 import torch
 
-from ragtune.errors import Problem, RecipeError
+from ragtune.errors import NonFiniteLossError, Problem, RecipeError
 from ragtune.models.base import Scorer
 from ragtune.recipe import DataRecipe, TrainRecipe
 from ragtune.run import progress as progress_bar
@@ -103,35 +104,44 @@ class _Training:
         planned = math.ceil(self.steps_per_epoch * recipe.epochs)
         self.total_steps = min(planned, recipe.max_steps or planned)
         self.interrupted = False
-        self.tokens = 0
+        self.window = Window()
+        self.seconds_before = 0.0
+        self.began = time.perf_counter()
+        self.drawn: tuple[int, list[list[int]]] | None = None
 
     def run(self) -> TrainingOutcome:
-        began = time.perf_counter()
         self._resume()
-        ceiling = matmul_ceiling(self.dtype, device=self.job.model.device)
+        ceiling = matmul_ceiling(self.dtype, device=self.job.model.device) * self.job.world.size
         log = self._log()
         if self.progress.step == 0 and self.job.evaluate is not None:
             self._evaluate(log)
-        torch.manual_seed(self.job.seed + self.progress.step) if self.progress.step == 0 else None
         with self._interruptible():
             self._steps(log, ceiling)
-        seconds = time.perf_counter() - began
+        seconds = self._seconds()
         if self.progress.best_step is not None:
-            self.checkpoints.load_best(self.job.model)
+            self.checkpoints.load_best(self.job.model, step=self.progress.best_step)
+        # totals of all processes, which also keeps the first from clearing up before the others have read the best
+        (tokens,) = self.job.world.totals([self.progress.tokens])
         return TrainingOutcome(
             steps=self.progress.step,
             best_step=self.progress.best_step,
             best_value=self.progress.best_value,
             evaluations=self.progress.evaluations,
             seconds=seconds,
-            tokens=self.tokens,
-            tokens_per_second=self.tokens / seconds,
+            tokens=tokens,
+            tokens_per_second=tokens / seconds,
             peak_memory_bytes=peak_memory_bytes(self.job.model.device),
             stopped_early=self.progress.stopped_early,
             precision=str(self.dtype).removeprefix("torch."),
         )
 
+    def _seconds(self) -> float:
+        """Seconds that this run trained, earlier sittings included."""
+        return self.seconds_before + time.perf_counter() - self.began
+
     def _resume(self) -> None:
+        if self.job.world.rank == 0:
+            self.checkpoints.sweep()
         newest = self.checkpoints.newest()
         if newest is not None:
             self.progress = self.checkpoints.load(
@@ -141,6 +151,8 @@ class _Training:
                 scaler=self.scaler,
                 world_size=self.job.world.size,
             )
+            self.window = Window(**self.progress.window)
+            self.seconds_before = self.progress.seconds
             self.compute.refresh()
 
     def _log(self) -> TrainLog | None:
@@ -150,45 +162,72 @@ class _Training:
         return TrainLog(path, from_step=self.progress.step, mirror=self.job.mirror)
 
     def _steps(self, log: TrainLog | None, ceiling: float) -> None:
-        recipe, window = self.job.recipe, Window()
+        recipe = self.job.recipe
         remaining = range(self.progress.step, self.total_steps)
         for step in progress_bar(remaining, label="training", total=len(remaining)):
             if self.progress.stopped_early:
                 break
             began = time.perf_counter()
             rate = learning_rate(recipe, step=step, total_steps=self.total_steps)
-            self._one_step(step, rate, window)
-            window.seconds += time.perf_counter() - began
+            self._one_step(step, rate)
+            self.window.seconds += time.perf_counter() - began
             self.progress.step = step + 1
             last = self.progress.step == self.total_steps
-            if log is not None and (self.progress.step % recipe.log_every_steps == 0 or last):
-                log.write(log_record(window, model=self.job.model, step=self.progress.step, rate=rate, ceiling=ceiling))
-                window = Window()
+            if self.progress.step % recipe.log_every_steps == 0 or last:
+                self._write(log, rate=rate, ceiling=ceiling)
             if self.job.evaluate is not None and (last or self._due(recipe.evaluate_every_steps)):
                 self._evaluate(log)
-            if self.interrupted or last or self._due(recipe.save_every_steps):
+            interrupted = self.job.world.any(self.interrupted)
+            if interrupted or last or self._due(recipe.save_every_steps):
                 self._save()
-            if self.interrupted:
+            if interrupted:
                 raise KeyboardInterrupt
+
+    def _write(self, log: TrainLog | None, *, rate: float, ceiling: float) -> None:
+        """Log what happened since the last line, over all processes; ``ceiling`` is that of all together."""
+        window = self.window.over(self.job.world)
+        if log is not None:
+            log.write(log_record(window, model=self.job.model, step=self.progress.step, rate=rate, ceiling=ceiling))
+        self.window = Window()
 
     def _due(self, every: int | None) -> bool:
         return self.progress.step % (every or self.steps_per_epoch) == 0
 
-    def _one_step(self, step: int, rate: float, window: Window) -> None:
+    def _one_step(self, step: int, rate: float) -> None:
         """Forward and backward over the step's batches, one division by the global count, one optimizer step."""
         epoch, place = divmod(step, self.steps_per_epoch)
         accumulated = self.job.recipe.accumulation_steps
-        batches = self.plan.epoch(epoch)[place * accumulated : (place + 1) * accumulated]
+        batches = self._batches(epoch)[place * accumulated : (place + 1) * accumulated]
         divisor = sum(len(rows) for rows in batches)
+        self._seed(step)
         self.job.model.train()
+        scale = float(self.scaler.scale(torch.ones((), device=self.job.model.device)))
         for rows in batches:
-            result = self.step.run(
-                self.plan.batch(rows, epoch=epoch), divisor=divisor, scale=float(self.scaler.get_scale())
-            )
-            window.add(result)
-            self.tokens += result.tokens
+            result = self.step.run(self.plan.batch(rows, epoch=epoch), divisor=divisor, scale=scale)
+            self.window.add(result)
+            self.progress.tokens += result.tokens
         self.job.world.sum_gradients(self.job.model.parameters())
-        window.gradient_norm = self._update(rate)
+        self.window.gradient_norm = self._update(rate)
+        if not math.isfinite(self.window.gradient_norm) and not self.scaler.is_enabled():
+            raise NonFiniteLossError(self._bad_gradient(batches))
+
+    def _batches(self, epoch: int) -> list[list[int]]:
+        if self.drawn is None or self.drawn[0] != epoch:
+            self.drawn = epoch, self.plan.epoch(epoch)
+        return self.drawn[1]
+
+    def _seed(self, step: int) -> None:
+        """Dropout's random numbers by seed, step and process: resuming needs no state of a generator."""
+        sequence = np.random.SeedSequence([self.job.seed, step, self.job.world.rank])
+        torch.manual_seed(int(sequence.generate_state(1)[0]))
+
+    def _bad_gradient(self, batches: list[list[int]]) -> str:
+        names = [self.job.training_set.rows[number].query_id for rows in batches for number in rows]
+        return (
+            f"the gradient of step {self.progress.step + 1} is not finite, though the loss is; queries: "
+            f"{', '.join(names[:8])}{' ...' if len(names) > 8 else ''}; lower train.learning_rate, set "
+            "train.precision=fp32, or look at these queries"
+        )
 
     def _update(self, rate: float) -> float:
         trained = [p for p in self.job.model.parameters() if p.grad is not None]
@@ -228,7 +267,7 @@ class _Training:
             self.progress.best_value, self.progress.best_step = value, self.progress.step
             self.progress.evaluations_since_best = 0
             if self.job.world.rank == 0:
-                self.checkpoints.save_best(self.job.model)
+                self.checkpoints.save_best(self.job.model, step=self.progress.step)
             self.job.world.wait()
         else:
             self.progress.evaluations_since_best += 1
@@ -236,6 +275,7 @@ class _Training:
             self.progress.stopped_early = patience is not None and self.progress.evaluations_since_best >= patience
 
     def _save(self) -> None:
+        self.progress.window, self.progress.seconds = self.window.sums(), self._seconds()
         if self.job.world.rank == 0:
             self.checkpoints.save(self.job.model, optimizer=self.optimizer, progress=self.progress, scaler=self.scaler)
         self.job.world.wait()

@@ -109,8 +109,10 @@ class Step:
     def _forward(self, sequences: Sequence[TokenIds]) -> list[_MicroBatch]:
         """This process's micro-batches, encoded in one order whatever fits: the first ones keep their graphs."""
         device = self.compute.model.device
-        places = list(token_batches([len(s) for s in sequences], budget=self.recipe.micro_batch_tokens))
-        mine = places[self.world.rank :: self.world.size]
+        lengths = [len(s) for s in sequences]
+        # no larger than an equal share, so that no process waits for the others
+        budget = min(self.recipe.micro_batch_tokens, -(-sum(lengths) // self.world.size))
+        mine = list(token_batches(lengths, budget=budget))[self.world.rank :: self.world.size]
         micro_batches, kept = [], 0
         for part in mine:
             tokens = TokenBatch.of([sequences[i] for i in part], device=device)
@@ -152,7 +154,9 @@ class Step:
         self, value: ObjectiveValue, sequences: Sequence[TokenIds], micro_batches: Sequence[_MicroBatch]
     ) -> StepResult:
         lengths = torch.cat([m.tokens.lengths_B for m in micro_batches]) if micro_batches else torch.zeros(1).long()
-        padded = 0 if self._packed else sum(int(m.tokens.lengths_B.max()) * len(m.places) for m in micro_batches)
+        multiple = self.recipe.pad_to_multiple_of or 1
+        longest = [-(-int(m.tokens.lengths_B.max()) // multiple) * multiple for m in micro_batches]
+        padded = 0 if self._packed else sum(n * len(m.places) for n, m in zip(longest, micro_batches, strict=True))
         positive_QC = value.targets.relevance_QC > 0
         score_QC = value.score_QC.detach()
         return StepResult(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ragtune.models.base import Scorer
-from ragtune.run import atomic_write
+from ragtune.run import atomic_write, out_of_space_named
+from ragtune.training.distributed import World
 from ragtune.training.step import StepResult
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -90,6 +92,17 @@ class Window:
         self.recomputed_tokens += result.recomputed_tokens
         self.last = result
 
+    def sums(self) -> dict[str, Any]:
+        """All but the last batch: what a resumed run needs to write the next line as if it had not stopped."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "last"}
+
+    def over(self, world: World) -> Window:
+        """The window with the tokens of all processes; losses are those of all already."""
+        tokens, squared, padded, recomputed = world.totals(
+            [self.tokens, self.squared_tokens, self.padded_tokens, self.recomputed_tokens]
+        )
+        return replace(self, tokens=tokens, squared_tokens=squared, padded_tokens=padded, recomputed_tokens=recomputed)
+
 
 @final
 class TrainLog:
@@ -98,26 +111,33 @@ class TrainLog:
     def __init__(self, path: Path, *, from_step: int, mirror: Callable[[dict[str, float], int], None]) -> None:
         self.path = path
         self._mirror = mirror
-        kept = [line for line in self._lines() if json.loads(line)["step"] <= from_step]
+        kept = [line for line in self._lines() if 0 < from_step >= _step_of(line)]
         with atomic_write(path) as file:
             file.writelines(f"{line}\n" for line in kept)
 
     def _lines(self) -> list[str]:
         if not self.path.is_file():
             return []
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        return [line for line in lines if line.endswith("}")]
+        return self.path.read_text(encoding="utf-8").splitlines()
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record; it has a ``step``."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with out_of_space_named(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
         numbers = {k: float(v) for k, v in record.items() if isinstance(v, int | float) and k != "step"}
         self._mirror(numbers, record["step"])
 
 
+def _step_of(line: str) -> float:
+    """The step of a log line; infinite for one that a kill cut off."""
+    try:
+        return float(json.loads(line)["step"])
+    except ValueError:
+        return math.inf
+
+
 def log_record(window: Window, *, model: Scorer, step: int, rate: float, ceiling: float) -> dict[str, Any]:
-    """A log line for what happened since the last one."""
+    """A log line for what happened since the last one. ``gradient_norm`` is None where fp16 overflowed."""
     assert window.last is not None
     flops = useful_flops(model, tokens=window.tokens, squared_tokens=window.squared_tokens)
     seconds = max(window.seconds, 1e-9)
@@ -126,7 +146,7 @@ def log_record(window: Window, *, model: Scorer, step: int, rate: float, ceiling
         "loss": round(window.loss_sum / window.queries, 6),
         "parts": {name: round(value / window.queries, 6) for name, value in window.part_sums.items()},
         "learning_rate": rate,
-        "gradient_norm": round(window.gradient_norm, 5),
+        "gradient_norm": round(window.gradient_norm, 5) if math.isfinite(window.gradient_norm) else None,
         "tokens_per_second": round(window.tokens / seconds, 1),
         "padding_share": round(1 - window.tokens / window.padded_tokens, 4),
         "recomputed_share": round(window.recomputed_tokens / max(1, window.tokens), 4),

@@ -29,7 +29,11 @@ class Launched:
             project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder / "trackers")),
         )
         self.tracking = bool(recipe.trackers)
-        self.world = World(rank=self._accelerator.process_index, size=self._accelerator.num_processes)
+        self.world = World(
+            rank=self._accelerator.process_index,
+            size=self._accelerator.num_processes,
+            device=self._accelerator.device,
+        )
 
     @property
     def device(self) -> torch.device:
@@ -45,9 +49,9 @@ class Launched:
         return lambda numbers, step: self._accelerator.log(numbers, step=step)
 
     def end_tracking(self) -> None:
-        """Close the trackers."""
-        if self.tracking:
-            self._accelerator.end_training()
+        """Close the trackers (accelerate's own way would end the processes' group too)."""
+        for tracker in self._accelerator.trackers:
+            tracker.finish()
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
