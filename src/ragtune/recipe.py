@@ -25,7 +25,9 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 class Part(BaseModel):
     """Base of every part: closed (an unknown key is an error) and frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 @final
@@ -169,12 +171,18 @@ class DataRecipe(Part):
         items = value if isinstance(value, list | tuple) else [value]
         return tuple({"path": str(item)} if isinstance(item, str | Path) else item for item in items)
 
+    @model_validator(mode="after")
+    def _group(self) -> Self:
+        if self.positives_per_query != "all" and self.group_size < self.positives_per_query:
+            raise ValueError("data.group_size counts the positives too: make it at least data.positives_per_query")
+        return self
+
 
 @final
 class LossRecipe(BaseModel):
     """One loss by its name in the loss table; further keys are its own options, checked against its signature."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     name: str = "softmax"
     """Name in the loss table."""
@@ -338,9 +346,7 @@ class Recipe(Part):
     overwrite: bool = False
     """Move another run in the folder aside instead of refusing."""
 
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        positives = self.data.positives_per_query
-        if positives != "all" and self.data.group_size < positives:
-            raise ValueError("data.group_size counts the positives too: make it at least data.positives_per_query")
-        return self
+    @field_validator("run")
+    @classmethod
+    def _home(cls, value: Path) -> Path:
+        return value.expanduser()

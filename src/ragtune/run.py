@@ -21,43 +21,64 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, TypeVar, final
 
-from ragtune.errors import OutOfSpaceError, Problem, RunFolderError
+from ragtune.errors import OutOfSpaceError, Problem, RagtuneError, RunFolderError
 
 T = TypeVar("T")
 MANIFEST = "manifest.json"
+MARKER = "run.json"
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+# A write that failed on a disk with less than this left (bytes) failed for lack of space
+FULL_BELOW = 65536
 
 
 @contextlib.contextmanager
 def out_of_space_named(path: Path) -> Iterator[None]:
-    """Turn the system's "no space left" into an error that names the path."""
+    """Turn a write that failed for lack of space into an error that names the path.
+
+    Only some libraries pass the system's error on (NumPy and torch raise one of their own), so the disk is asked too.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except RagtuneError:
+        raise
+    except Exception as error:
+        said = getattr(error, "errno", None) in NO_SPACE or os.strerror(errno.ENOSPC) in str(error)
+        if not said and not _is_full(path):
             raise
         raise OutOfSpaceError(
             f"no space left while writing {path}; free some space and run the same command again"
         ) from error
 
 
+def _is_full(path: Path) -> bool:
+    return shutil.disk_usage(nearest_folder(path)).free < FULL_BELOW
+
+
+def nearest_folder(path: Path | str) -> Path:
+    """The folder at or above ``path`` that exists."""
+    path = Path(path).absolute()
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path | str, *, binary: bool = False) -> Iterator[IO[Any]]:
     """A file that appears whole or not at all: written aside, synced, then renamed over ``path``."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with out_of_space_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
+    try:
+        with out_of_space_named(path):
             with os.fdopen(handle, "wb" if binary else "w", encoding=None if binary else "utf-8") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(name, 0o666 & ~_umask())
             os.replace(name, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
 
 
 def _umask() -> int:
@@ -70,22 +91,33 @@ def _umask() -> int:
 def atomic_folder(path: Path | str) -> Iterator[Path]:
     """A folder that appears whole or not at all; an older folder of that name is replaced only at the end."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with out_of_space_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-        try:
+    try:
+        with out_of_space_named(path):
             yield aside
             os.chmod(aside, 0o777 & ~_umask())
-            if path.exists():
-                retired = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-                os.replace(path, retired / path.name)
-                os.replace(aside, path)
-                shutil.rmtree(retired)
-            else:
-                os.replace(aside, path)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
+            _replace_folder(path, aside)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def _replace_folder(path: Path, new: Path) -> None:
+    if not path.exists():
+        os.replace(new, path)
+        return
+    retired = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+    try:
+        os.replace(path, retired / path.name)
+        os.replace(new, path)
+    except BaseException:
+        if (retired / path.name).exists():
+            os.replace(retired / path.name, path)
+        retired.rmdir()
+        raise
+    shutil.rmtree(retired)
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -168,7 +200,7 @@ class Stage:
 
 @final
 class RunFolder:
-    """A folder of results. ``recipe.yaml`` marks it; one sub-folder a stage."""
+    """A folder of results. ``run.json`` marks it; one sub-folder a stage."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -177,45 +209,69 @@ class RunFolder:
         """The stage called ``name``."""
         return Stage(name=name, folder=self.path / name)
 
-    def claim(self, *, recipe_yaml: str, identity: str, overwrite: bool = False) -> None:
-        """Take the folder for a recipe, or say why not.
-
-        ``identity`` is a hash of what makes two runs the same run. A folder with the same identity is resumed; one
-        with another run, or with files that are no run, is refused. ``overwrite`` moves the other run aside to
-        ``<name>.previous-<n>`` instead; it is never deleted.
-        """
-        marker = self.path / "run.json"
-        if self.path.is_dir() and any(self.path.iterdir()):
-            same = marker.is_file() and read_json(marker).get("identity") == identity
-            if not same and not overwrite:
-                raise RunFolderError(
-                    Problem(
-                        what="the output folder already holds something else",
-                        where=str(self.path),
-                        found="a run with another recipe or other data"
-                        if marker.is_file()
-                        else "files that are not of a ragtune run",
-                        do="choose another folder, or pass --overwrite to move it aside",
-                    )
-                )
-            if not same:
-                self._move_aside()
-        elif self.path.exists() and not self.path.is_dir():
+    def holds(self, identity: Mapping[str, str]) -> bool:
+        """Whether this very run lives here, as far as ``identity`` tells. Raises ``RunFolderError`` for a file."""
+        if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(
                 Problem(
                     what="the output is not a folder", where=str(self.path), found="a file", do="choose another folder"
                 )
             )
+        known = self._known()
+        return bool(known) and all(known.get(part) == value for part, value in identity.items())
+
+    def _known(self) -> dict[str, str]:
+        """The identity that the marker holds; empty where there is no marker of ours."""
+        marker = self.path / MARKER
+        try:
+            said = read_json(marker) if marker.is_file() else None
+        except ValueError:
+            return {}
+        known = said.get("identity") if isinstance(said, dict) else None
+        return known if isinstance(known, dict) else {}
+
+    def refuse_other(self, identity: Mapping[str, str]) -> None:
+        """Raise ``RunFolderError`` when something other than this run is in the folder."""
+        if self.holds(identity) or self._is_free():
+            return
+        found = "files that are not of a ragtune run"
+        if known := self._known():
+            parts = [part for part, value in identity.items() if known.get(part) != value]
+            found = f"a run with another {' and other '.join(parts)}"
+        raise RunFolderError(
+            Problem(
+                what="the output folder already holds something else",
+                where=str(self.path),
+                found=found,
+                do="choose another folder, or pass --overwrite to move it aside",
+            )
+        )
+
+    def claim(self, *, recipe_yaml: str, identity: Mapping[str, str], overwrite: bool = False) -> None:
+        """Take the folder for a recipe, or say why not.
+
+        ``identity`` holds a hash of each thing that makes two runs the same run. A folder with the same identity is
+        resumed; one with another run, or with files that are no run, is refused. ``overwrite`` moves it aside to
+        ``<name>.previous-<n>`` instead; it is never deleted.
+        """
+        if not overwrite:
+            self.refuse_other(identity)
+        elif not self.holds(identity) and not self._is_free():
+            self._move_aside()
         self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / MARKER, {"identity": dict(identity), "versions": versions()})
         with atomic_write(self.path / "recipe.yaml") as file:
             file.write(recipe_yaml)
-        write_json(marker, {"identity": identity, "versions": versions()})
+
+    def _is_free(self) -> bool:
+        # a hidden file may be what a killed run left of a write
+        return not self.path.is_dir() or all(entry.name.startswith(".") for entry in self.path.iterdir())
 
     def _move_aside(self) -> None:
-        n = 1
-        while (aside := self.path.with_name(f"{self.path.name}.previous-{n}")).exists():
+        here, n = self.path.resolve(), 1
+        while (aside := here.with_name(f"{here.name}.previous-{n}")).exists():
             n += 1
-        os.replace(self.path, aside)
+        os.replace(here, aside)
 
 
 def versions() -> dict[str, str]:

@@ -24,11 +24,12 @@ def _pairs(values: list[str], *, option: str) -> dict[str, str]:
 
 
 def import_(
-    source: Annotated[str, typer.Argument(help="A file, a folder, or a Hugging Face dataset name.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file, a folder, or a Hugging Face dataset name.")],
     out: Annotated[Path, typer.Option(help="The dataset folder to write.")],
     format: Annotated[str, typer.Option(help="Force a format instead of detecting it.")] = "auto",
     column: Annotated[
-        list[str] | None, typer.Option(help="role=column, for example query=question. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="ROLE=COLUMN", help="Which column is what, for example query=question. Repeatable."),
     ] = None,
     split: Annotated[str | None, typer.Option(help="The split that every row goes to.")] = None,
     positive_label: Annotated[str, typer.Option(help="Label of a positive in labelled pairs.")] = "1",
@@ -107,7 +108,9 @@ def check(
     model: Annotated[str | None, typer.Option(help="Count tokens with this model's tokenizer.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Check a dataset: errors, statistics, duplicates, leakage between splits, token lengths.
+    """Check a dataset: errors, statistics, duplicates.
+
+    Also leakage between splits and, with --model, how many tokens the texts have.
 
     Example: ragtune check my-dataset --model builtin:minilm
     """
@@ -158,12 +161,17 @@ def split(
     out: Annotated[Path, typer.Option(help="The dataset folder to write.")],
     dev: Annotated[float, typer.Option(help="Share (below 1) or number of train queries that go to dev.")] = 0.1,
     test: Annotated[float, typer.Option(help="Share (below 1) or number of train queries that go to test.")] = 0.1,
-    level: Annotated[str | None, typer.Option(help="What stays together: document, near, exact or query.")] = None,
+    level: Annotated[
+        str | None,
+        typer.Option(help="What stays together: document, duplicates or query; chosen by the data when left out."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Set dev and test queries aside by duplicate group, never by pair.
+    """Set dev and test queries aside by duplicate group.
+
+    Queries whose passages are the same, nearly the same, or of one document stay together.
 
     Example: ragtune split my-dataset --out my-dataset-split --dev 0.1 --test 0.1
     """

@@ -15,6 +15,17 @@ from ragtune.cli.output import complain
 from ragtune.errors import RagtuneError
 
 INTERRUPTED = 130
+FREE_SPACE = "free some space, or choose another folder"
+PERMISSION = "choose another folder, or change its permissions"
+ADVICE = {
+    errno.ENOSPC: FREE_SPACE,
+    errno.EDQUOT: FREE_SPACE,
+    errno.EFBIG: "the file system or a limit (ulimit -f) allows no file of this size: choose another folder",
+    errno.EACCES: PERMISSION,
+    errno.EPERM: PERMISSION,
+    errno.EROFS: PERMISSION,
+}
+ADVICE_ELSE = "check the path; --debug shows where it happened"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -44,9 +55,10 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        if debug or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if debug or error.strerror is None:
             raise
-        complain(f"{error.strerror}: {error.filename or 'while writing'}\n  do:    free space or choose another folder")
+        place = error.filename or "while reading or writing"
+        complain(f"{error.strerror}\n  where: {place}\n  do:    {ADVICE.get(error.errno or 0, ADVICE_ELSE)}")
         return 1
     return outcome if isinstance(outcome, int) else 0
 

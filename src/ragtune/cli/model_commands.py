@@ -9,13 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from ragtune.cli.output import show, show_json, show_table, tell
+from ragtune.errors import InputError, Problem
 
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="key=value in the recipe, for example train.epochs=3. Repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting of the recipe, for example train.epochs=3. Repeatable."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Move another run in the folder aside.")]
-ModelOption = Annotated[str, typer.Option(help="builtin:minilm, a hub name or a model folder.")]
+ModelOption = Annotated[str, typer.Option(help="builtin:minilm, a hub name, a model folder or a run folder.")]
 
 
 def demo(
@@ -24,7 +26,10 @@ def demo(
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Tune the built-in model on Python's own documentation and prove the gain; needs no network.
+    """Tune the built-in model on Python's documentation.
+
+    The dataset is built from the language reference and the docstrings that every Python carries; training ends with
+    the verdict on modules that it never saw. Needs no network.
 
     Example: ragtune demo
     """
@@ -80,15 +85,16 @@ def train(
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Train a model on a dataset and measure it against the untuned one.
+    """Train a model and measure it against the untuned one.
 
     Example: ragtune train --data my-dataset --out runs/first --set train.epochs=3
     """
-    from ragtune.recipe_loading import load_recipe, parse_recipe
+    from ragtune.recipe_loading import Setting, load_recipe, parse_recipe
 
-    flags = {"run": out, "data": data, "model.family": family, "model.name": model}
-    overrides = [f"{key}={value}" for key, value in flags.items() if value is not None] + list(set_ or [])
-    overrides += ["overwrite=true"] if overwrite else []
+    flags = [("run", out, "--out"), ("data", data, "--data"), ("model.family", family, "--family")]
+    flags.append(("model.name", model, "--model"))
+    given = [Setting(key, str(value), flag) for key, value, flag in flags if value is not None]
+    overrides: list[str | Setting] = [*given, *(set_ or []), *(["overwrite=true"] if overwrite else [])]
     whole = (
         load_recipe(recipe, overrides=overrides)
         if recipe is not None
@@ -125,13 +131,18 @@ def evaluate(
     baseline: Annotated[str | None, typer.Option(help="A model to compare with.")] = None,
     split: Annotated[str, typer.Option(help="The split to measure.")] = "test",
     measure: Annotated[
-        list[str] | None, typer.Option(help="For example nDCG@10. Repeatable; the first decides.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="For example nDCG@10. Repeatable; the verdict is about the first."),
     ] = None,
     protocol: Annotated[
         str, typer.Option(help="merged: equal passages count as one; single-id: only the judged id.")
     ] = "merged",
-    dims: Annotated[list[int] | None, typer.Option(help="Also measure vectors cut to this length. Repeatable.")] = None,
-    storage: Annotated[list[str] | None, typer.Option(help="fp32, fp16, int8 or binary. Repeatable.")] = None,
+    dims: Annotated[
+        list[int] | None, typer.Option(metavar="N", help="Also measure vectors cut to N dimensions. Repeatable.")
+    ] = None,
+    storage: Annotated[
+        list[str] | None, typer.Option(metavar="KIND", help="fp32, fp16, int8 or binary vectors. Repeatable.")
+    ] = None,
     top_k: Annotated[int, typer.Option(help="Passages a query retrieves.")] = 100,
     bm25: Annotated[bool, typer.Option("--bm25/--no-bm25", help="Measure BM25 beside the models.")] = True,
     report: Annotated[Path | None, typer.Option(help="Write the HTML report here.")] = None,
@@ -140,24 +151,43 @@ def evaluate(
     ] = None,
     set_: SetOption = None,
 ) -> None:
-    """Measure a model on a dataset, beside a baseline, with intervals and a significance test.
+    """Measure a model beside a baseline, with intervals.
+
+    Scores at every size and storage of the vectors, a significance test, BM25 for comparison, examples in the report.
 
     Example: ragtune evaluate my-dataset --model runs/first/model --baseline builtin:minilm --report report.html
     """
     from ragtune.pipeline.proof import measure_models
-    from ragtune.recipe_loading import parse_recipe
+    from ragtune.recipe_loading import Setting, parse_recipe
 
-    settings = {
-        "split": split, "protocol": protocol, "dims": dims or [], "top_k": top_k, "bm25": bm25, "baseline": baseline,
-        **({"measures": measure} if measure else {}), **({"storages": storage} if storage else {}),
-    }  # fmt: skip
-    recipe = parse_recipe(
-        {"run": ".", "data": str(dataset), "model": {"name": model}, "evaluate": settings},
-        overrides=set_ or [],
-        origin="the command line",
-    )
+    _refuse_unread(set_ or [])
+    flags = [
+        ("model.name", model, "--model"), ("evaluate.baseline", baseline, "--baseline"),
+        ("evaluate.split", split, "--split"), ("evaluate.measures", measure, "--measure"),
+        ("evaluate.protocol", protocol, "--protocol"), ("evaluate.dims", dims, "--dims"),
+        ("evaluate.storages", storage, "--storage"), ("evaluate.top_k", top_k, "--top-k"),
+        ("evaluate.bm25", bm25, "--bm25"),
+    ]  # fmt: skip
+    given = [Setting(key, value, flag) for key, value, flag in flags if value is not None and value != []]
+    overrides: list[str | Setting] = [*given, *(set_ or [])]
+    for path in (report, json_file):
+        _refuse_folder(path)
+    recipe = parse_recipe({"run": ".", "data": str(dataset)}, overrides=overrides, origin="the command line")
     evaluation = measure_models(recipe, dataset, say=tell)
     _write_evaluation(evaluation, report=report, json_file=json_file)
+
+
+def _refuse_unread(overrides: list[str]) -> None:
+    """Only these parts of a recipe mean something to an evaluation."""
+    unread = [o for o in overrides if o.partition("=")[0].split(".")[0].strip() not in ("model", "evaluate", "seed")]
+    if unread:
+        do = "set model.*, evaluate.* or seed"
+        raise InputError([Problem("an evaluation does not read this setting", f"--set {o}", o, do) for o in unread])
+
+
+def _refuse_folder(path: Path | None) -> None:
+    if path is not None and path.is_dir():
+        raise InputError(Problem("the output is a folder", str(path), "a folder", "name a file in it"))
 
 
 def _write_evaluation(evaluation: Any, *, report: Path | None, json_file: Path | None) -> None:
@@ -182,13 +212,15 @@ def _write_evaluation(evaluation: Any, *, report: Path | None, json_file: Path |
 
 def search(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset folder.")],
-    query: Annotated[str, typer.Argument(help="The question.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="The question.")],
     model: ModelOption = "builtin:minilm",
     retriever: Annotated[str, typer.Option(help="dense, bm25 or fused (both, by reciprocal rank).")] = "dense",
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many passages.")] = 5,
     json: JsonOption = False,
 ) -> None:
-    """Search a dataset's passages with a model, with BM25, or with both.
+    """Search a dataset with a model, with BM25, or with both.
+
+    Passage vectors are kept in ~/.cache/ragtune (or $RAGTUNE_CACHE), so that the next search is quick.
 
     Example: ragtune search my-dataset "how are refunds handled?" --model runs/first/model
     """

@@ -143,21 +143,27 @@ class _Field:
         return wins_and_losses(self.judged, before=sides[0], after=sides[1])
 
 
+def check_plan(plan: EvaluateRecipe) -> None:
+    """Raise ``InputError`` for measures that are unknown or look deeper than the rankings are."""
+    deepest = max((measure.k or 0 for measure in parse_measures(plan.measures)), default=0)
+    if deepest > plan.top_k:
+        raise InputError(
+            Problem(
+                what="a measure looks deeper than the rankings are",
+                where="evaluate.top_k",
+                found=f"top_k {plan.top_k}, a measure at {deepest}",
+                do=f"set top_k to {deepest} or more",
+            )
+        )
+
+
 def _checked(plan: EvaluateRecipe, contenders: Sequence[Contender]) -> EvaluateRecipe:
-    """The plan with its measures spelt as they are reported; every problem of plan and contenders at once."""
-    measures = parse_measures(plan.measures)
-    deepest = max((measure.k or 0 for measure in measures), default=0)
+    """The plan with its measures spelt as they are reported."""
+    check_plan(plan)
     names = Counter(contender.name for contender in contenders)
     roles = Counter(contender.role for contender in contenders)
     checks = [
         (not contenders, "nothing to evaluate", "contenders", "none", "name at least one model"),
-        (
-            deepest > plan.top_k,
-            "a measure looks deeper than the rankings are",
-            "evaluate.top_k",
-            f"top_k {plan.top_k}, a measure at {deepest}",
-            f"set top_k to {deepest} or more",
-        ),
         *(
             (count > 1, "two contenders have one name", "contenders", name, "rename one")
             for name, count in names.items()
@@ -170,7 +176,8 @@ def _checked(plan: EvaluateRecipe, contenders: Sequence[Contender]) -> EvaluateR
     problems = [Problem(what=what, where=where, found=found, do=do) for bad, what, where, found, do in checks if bad]
     if problems:
         raise InputError(problems)
-    return plan.model_copy(update={"measures": tuple(dict.fromkeys(str(measure) for measure in measures))})
+    measures = dict.fromkeys(str(measure) for measure in parse_measures(plan.measures))
+    return plan.model_copy(update={"measures": tuple(measures)})
 
 
 def _verdict(comparisons: Sequence[Comparison], intervals: Sequence[ScoreInterval], facts: DatasetFacts) -> Verdict:

@@ -1,5 +1,5 @@
 """Running a recipe: data, training and proof, each stage in its own folder."""
 
-from ragtune.pipeline.running import RunResult, check_recipe, run_recipe
+from ragtune.pipeline.running import RunResult, run_recipe
 
-__all__ = ["RunResult", "check_recipe", "run_recipe"]
+__all__ = ["RunResult", "run_recipe"]

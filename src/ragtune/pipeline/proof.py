@@ -9,21 +9,21 @@ from typing import Any
 
 from ragtune.data.folder_reading import read_dataset
 from ragtune.data.records import Dataset
+from ragtune.errors import InputError, Problem
 from ragtune.evaluation.contenders import Contender
-from ragtune.evaluation.evaluate import evaluate
+from ragtune.evaluation.evaluate import check_plan, evaluate
 from ragtune.evaluation.report import Background, write_report
-from ragtune.evaluation.results import Evaluation, write_evaluation
-from ragtune.measures import parse_measures
-from ragtune.models import load_model
-from ragtune.models.adapting import TwoSided
-from ragtune.models.dense import DenseModel
-from ragtune.models.dense_loading import save_folder_of
+from ragtune.evaluation.results import Evaluation, Role, write_evaluation
+from ragtune.pipeline.checks import check_measured_models, check_measured_split, together
+from ragtune.pipeline.loading import from_anywhere, loaded, other_model, with_passage_side
 from ragtune.recipe import ModelRecipe, Recipe
 from ragtune.retrieval.bm25 import BM25Retriever
 from ragtune.run import RunFolder, read_json, write_json
-from ragtune.training.precision import compute_dtype
 
 Say = Callable[[str], None]
+
+# Names of contenders that a base model cannot have
+TAKEN_NAMES = ("tuned", "BM25")
 
 
 def prove(recipe: Recipe, dataset: Dataset, *, run: RunFolder, say: Say) -> dict[str, Any]:
@@ -31,14 +31,15 @@ def prove(recipe: Recipe, dataset: Dataset, *, run: RunFolder, say: Say) -> dict
 
     The tuned model is the one that was saved, loaded as a user loads it.
     """
+    precision = recipe.evaluate.precision
     base_name = recipe.evaluate.baseline or recipe.model.name
-    base = _loaded(recipe.model.model_copy(update={"name": base_name, "projection_dims": None}), recipe)
-    tuned = _loaded(_saved(recipe.model, run.path / "model"), recipe)
+    base = loaded(other_model(recipe.model, base_name), precision=precision)
+    tuned = loaded(_saved(recipe.model, run.path / "model"), precision=precision)
     say(f"measuring {base_name} and the tuned model on {recipe.evaluate.split}")
-    after: Any = TwoSided(query=tuned, passage=base) if recipe.model.freeze.passage_side else tuned
+    shown = f"{base_name} (untuned)" if base_name in TAKEN_NAMES else base_name
     contenders = [
-        Contender(name=base_name, model=base, role="before"),
-        Contender(name="tuned", model=after, role="after"),
+        Contender(name=shown, model=with_passage_side(base, precision=precision), role="before"),
+        Contender(name="tuned", model=with_passage_side(tuned, precision=precision), role="after"),
         *_bm25(recipe, dataset),
     ]
     evaluation = evaluate(dataset, contenders=contenders, plan=recipe.evaluate, seed=recipe.seed)
@@ -57,37 +58,34 @@ def prove(recipe: Recipe, dataset: Dataset, *, run: RunFolder, say: Say) -> dict
 
 def measure_models(recipe: Recipe, folder: Path, *, say: Say) -> Evaluation:
     """The recipe's model on a dataset folder, beside its baseline and BM25."""
-    parse_measures(recipe.evaluate.measures)
+    plan = recipe.evaluate
+    together(lambda: check_plan(plan), lambda: _check_names(recipe))
+    roles: dict[Role, str] = {"after": recipe.model.name}
+    if plan.baseline is not None:
+        roles = {"before": plan.baseline, **roles}
     dataset = read_dataset(folder)
-    contenders = _bm25(recipe, dataset)
-    model = _loaded(_from_anywhere(recipe.model, recipe.model.name), recipe)
-    if recipe.evaluate.baseline is None:
-        contenders.insert(0, Contender(name=recipe.model.name, model=_encoder(model, recipe), role="after"))
-    else:
-        base = _loaded(_from_anywhere(recipe.model, recipe.evaluate.baseline), recipe)
-        contenders.insert(0, Contender(name=recipe.evaluate.baseline, model=_encoder(base, recipe), role="before"))
-        contenders.insert(1, Contender(name=recipe.model.name, model=_encoder(model, recipe), role="after"))
-    say(f"measuring {', '.join(c.name for c in contenders)} on {recipe.evaluate.split} of {dataset.info.name}")
-    return evaluate(dataset, contenders=contenders, plan=recipe.evaluate, seed=recipe.seed)
+    check_measured_split(recipe, dataset)
+    asked = {role: _asked(recipe.model, name) for role, name in roles.items()}
+    models = {role: loaded(model, precision=plan.precision) for role, model in asked.items()}
+    check_measured_models(recipe, list(models.values()))
+    contenders = [
+        Contender(name=roles[role], model=with_passage_side(model, precision=plan.precision), role=role)
+        for role, model in models.items()
+    ]
+    contenders += _bm25(recipe, dataset)
+    say(f"measuring {', '.join(c.name for c in contenders)} on {plan.split} of {dataset.info.name}")
+    return evaluate(dataset, contenders=contenders, plan=plan, seed=recipe.seed)
 
 
-def _loaded(model_recipe: ModelRecipe, recipe: Recipe) -> DenseModel:
-    """A model that encodes in the precision of the evaluation."""
-    model = load_model(model_recipe)
-    assert isinstance(model, DenseModel)
-    model.encode_dtype = compute_dtype(recipe.evaluate.precision, device=model.device)
-    return model
+def _check_names(recipe: Recipe) -> None:
+    if recipe.evaluate.baseline == recipe.model.name:
+        raise InputError(
+            Problem("a model is to be compared with itself", "--baseline", recipe.model.name, "name another model")
+        )
 
 
-def _encoder(model: DenseModel, recipe: Recipe) -> Any:
-    """A model that was tuned on the query side alone brings its passage model with it."""
-    passage_name = model.notes.get("passage_model")
-    return TwoSided(query=model, passage=_loaded(ModelRecipe(name=passage_name), recipe)) if passage_name else model
-
-
-def _from_anywhere(recipe: ModelRecipe, name: str) -> ModelRecipe:
-    """The recipe for a model folder, a run folder, a hub name or a built-in."""
-    return recipe.model_copy(update={"name": str(save_folder_of(name)) if Path(name).is_dir() else name})
+def _asked(recipe: ModelRecipe, name: str) -> ModelRecipe:
+    return from_anywhere(recipe, name) if name == recipe.name else other_model(recipe, name)
 
 
 def _saved(recipe: ModelRecipe, folder: Path) -> ModelRecipe:

@@ -18,8 +18,6 @@ from ragtune.data.formats.importing import import_dataset
 from ragtune.data.formats.options import ImportOptions
 from ragtune.data.records import Dataset
 from ragtune.data.splitting import split_dataset
-from ragtune.errors import Problem, RecipeError
-from ragtune.measures import parse_measures
 from ragtune.recipe import Recipe, SourceRecipe
 from ragtune.recipe_loading import dump_recipe
 from ragtune.run import RunFolder, Stage, hash_json, read_json
@@ -40,16 +38,23 @@ class RunResult:
 
 
 def run_recipe(recipe: Recipe, *, say: Say = lambda line: None, datasets: Sequence[Dataset] | None = None) -> RunResult:
-    """Run every stage that is not done yet. ``datasets`` stand in for the recipe's sources, in their order."""
+    """Run every stage that is not done yet. ``datasets`` stand in for the recipe's sources, in their order.
+
+    Raises ``InputError`` before anything is written when recipe, models, data or folder are not as they must be.
+    """
+    from ragtune.pipeline.checks import check_models, check_recipe
     from ragtune.training.world import Launched
 
-    check_recipe(recipe, sources_given=datasets is not None)
-    launched = Launched(recipe.train, folder=recipe.run)
     run = RunFolder(recipe.run)
+    check_recipe(recipe, sources_given=datasets is not None)
+    if not recipe.overwrite:
+        run.refuse_other(_recipe_identity(recipe))
+    if not _measured_before(run, recipe):
+        check_models(recipe)
+    launched = Launched(recipe.train, folder=recipe.run)
     leads = launched.world.rank == 0
     if leads:
-        run.claim(recipe_yaml=dump_recipe(recipe), identity=_identity(recipe), overwrite=recipe.overwrite)
-        prepared = prepare_data(recipe, run.stage("data"), say=say, datasets=datasets)
+        prepared = begin_run(recipe, run, say=say, datasets=datasets)
     launched.world.wait()
     if not leads:
         prepared = _prepared(run.stage("data"), count=len(recipe.data.sources))
@@ -62,55 +67,18 @@ def run_recipe(recipe: Recipe, *, say: Say = lambda line: None, datasets: Sequen
     return evaluate_stage(recipe, run, prepared, say=say)
 
 
-def _identity(recipe: Recipe) -> str:
-    """What makes two runs the same run: all but where it lies, how it is measured and the secrets."""
+def _recipe_identity(recipe: Recipe) -> dict[str, str]:
+    """What makes two recipes the same run: all but where it lies, how it is measured and the secrets."""
     kept = recipe.model_dump(
         mode="json", exclude={"run": True, "overwrite": True, "evaluate": True, "model": {"token"}}
     )
-    return hash_json(kept)
+    return {"recipe": hash_json(kept)}
 
 
-def check_recipe(recipe: Recipe, *, sources_given: bool = False) -> None:
-    """Raise ``RecipeError`` (or a child of ``InputError``) with what is wrong with a recipe and its surroundings."""
-    from ragtune.training.objective import check_objective
-    from ragtune.training.world import check_launch
-
-    parse_measures(recipe.evaluate.measures)
-    check_objective(recipe.train)
-    check_launch(recipe.train)
-    problems = [] if sources_given else _source_problems(recipe.data.sources)
-    metric, _, dims = recipe.train.best_metric.partition(":")
-    if metric != "none":
-        parse_measures([metric])
-    if dims and not dims.isdigit():
-        problems.append(
-            Problem(
-                what="train.best_metric has wrong dimensions",
-                where="train.best_metric",
-                found=recipe.train.best_metric,
-                do=f"write {metric}:128 for the measure at 128 dimensions",
-            )
-        )
-    if problems:
-        raise RecipeError(problems)
-
-
-def _source_problems(sources: Sequence[SourceRecipe]) -> list[Problem]:
-    """Local paths that do not exist; a name such as owner/name may be the hub's."""
-    problems = []
-    for index, source in enumerate(sources):
-        path = Path(source.path).expanduser()
-        hub_like = source.path.count("/") == 1 and not source.path.startswith((".", "/", "~"))
-        if not path.exists() and not hub_like and not source.path.startswith("hf:"):
-            problems.append(
-                Problem(
-                    what="the data path does not exist",
-                    where=f"data.sources.{index}.path",
-                    found=source.path,
-                    do="give a dataset folder, a file that 'ragtune import' reads, or a hub name such as owner/name",
-                )
-            )
-    return problems
+def _measured_before(run: RunFolder, recipe: Recipe) -> bool:
+    """Whether every stage was done with the models that the recipe names (they loaded then)."""
+    manifest = run.stage("evaluate").manifest()
+    return manifest is not None and manifest["inputs"]["evaluate"] == recipe.evaluate.model_dump(mode="json")
 
 
 @final
@@ -130,22 +98,41 @@ def _prepared(stage: Stage, *, count: int) -> Prepared:
     )
 
 
-def prepare_data(recipe: Recipe, stage: Stage, *, say: Say, datasets: Sequence[Dataset] | None = None) -> Prepared:
-    """Read or import every source, set dev and test aside where they are missing, and write the datasets down."""
+def begin_run(
+    recipe: Recipe, run: RunFolder, *, say: Say = lambda line: None, datasets: Sequence[Dataset] | None = None
+) -> Prepared:
+    """Read every source, look whether recipe and data fit, take the folder, and write the datasets with all splits."""
+    from ragtune.pipeline.checks import check_measured_split
+    from ragtune.pipeline.teaching import check_training_data
+
     began = time.perf_counter()
+    stage = run.stage("data")
     given = list(datasets) if datasets is not None else [_read(source, recipe, say) for source in recipe.data.sources]
+    hashes = [dataset_hash(dataset) for dataset in given]
+    aside = _wants_test(given[0], recipe)
+    identity = {**_recipe_identity(recipe), "data": hash_json(hashes), "split": hash_json({"sets_test_aside": aside})}
     inputs = {
         "data": recipe.data.model_dump(mode="json"),
-        "sources": [dataset_hash(dataset) for dataset in given],
+        "sources": hashes,
+        "sets_test_aside": aside,
         "seed": recipe.seed,
     }
-    if stage.is_done(inputs):
-        return _prepared(stage, count=len(given))
+    if not recipe.overwrite:
+        run.refuse_other(identity)
+    if run.holds(identity) and stage.is_done(inputs):
+        prepared = _prepared(stage, count=len(given))
+        check_measured_split(recipe, prepared.datasets[0])
+        run.claim(recipe_yaml=dump_recipe(recipe), identity=identity)
+        return prepared
+    ready = [_with_splits(dataset, recipe, say=say, evaluated=index == 0) for index, dataset in enumerate(given)]
+    check_measured_split(recipe, ready[0])
+    for notice in check_training_data(recipe, ready):
+        say(f"  note: {notice}")
+    run.claim(recipe_yaml=dump_recipe(recipe), identity=identity, overwrite=recipe.overwrite)
     stage.begin(inputs)
-    for index, dataset in enumerate(given):
-        ready = _with_splits(dataset, recipe, say=say, evaluated=index == 0)
-        write_dataset(ready, stage.folder / str(index), overwrite=True)
-    counts = [{name: len(qrels) for name, qrels in dataset.qrels.items()} for dataset in given]
+    for index, dataset in enumerate(ready):
+        write_dataset(dataset, stage.folder / str(index), overwrite=True)
+    counts = [{name: len(qrels) for name, qrels in dataset.qrels.items()} for dataset in ready]
     stage.finish(inputs=inputs, results={"queries": counts}, seconds=time.perf_counter() - began)
     return _prepared(stage, count=len(given))
 
@@ -170,14 +157,17 @@ def _read(source: SourceRecipe, recipe: Recipe, say: Say) -> Dataset:
     return imported.dataset
 
 
+def _wants_test(dataset: Dataset, recipe: Recipe) -> bool:
+    return recipe.evaluate.split == "test" and not dataset.split("test")
+
+
 def _with_splits(dataset: Dataset, recipe: Recipe, *, say: Say, evaluated: bool) -> Dataset:
     """Set aside the splits that a run needs and the dataset lacks; only the first dataset is evaluated."""
     if not evaluated or not dataset.split("train"):
         return dataset
     size = len(dataset.split("train"))
     dev = 0.0 if dataset.split("dev") else min(recipe.data.dev_fraction, recipe.data.dev_max_queries / size)
-    wants_test = recipe.evaluate.split == "test" and not dataset.split("test")
-    test = recipe.data.test_fraction if wants_test else 0.0
+    test = recipe.data.test_fraction if _wants_test(dataset, recipe) else 0.0
     if not dev and not test:
         return dataset
     split = split_dataset(dataset, dev=dev, test=test, seed=recipe.seed)

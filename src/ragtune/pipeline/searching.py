@@ -14,10 +14,9 @@ import numpy as np
 from ragtune.data.folder import dataset_hash
 from ragtune.data.folder_reading import read_dataset
 from ragtune.data.records import Dataset, Passage, Query
-from ragtune.errors import InputError, Problem, did_you_mean
-from ragtune.models import load_model
+from ragtune.errors import InputError, Problem, WorkError, did_you_mean
 from ragtune.models.builtin import model_folder
-from ragtune.models.dense_loading import save_folder_of
+from ragtune.pipeline.loading import from_anywhere, loaded, with_passage_side
 from ragtune.recipe import ModelRecipe
 from ragtune.retrieval.bm25 import BM25Retriever
 from ragtune.retrieval.dense import DenseRetriever
@@ -68,8 +67,8 @@ def search_dataset(folder: Path, text: str, *, model: str, retriever: str, k: in
 
 
 def _dense(dataset: Dataset, query: Query, model: str, k: int) -> Ranking:
-    recipe = ModelRecipe(name=str(save_folder_of(model)) if Path(model).is_dir() else model)
-    encoder = load_model(recipe)
+    recipe = from_anywhere(ModelRecipe(), model)
+    encoder = with_passage_side(loaded(recipe))
     passage_ND = _cached_vectors(dataset, recipe, encoder)
     store = VectorStore.build(passage_ND, list(dataset.corpus))
     return search(DenseRetriever(store, encoder), [query], k=k)
@@ -95,8 +94,14 @@ def _cached_vectors(dataset: Dataset, recipe: ModelRecipe, encoder: Any) -> np.n
     if not path.is_file():
         texts = [passage.content for passage in dataset.corpus.values()]
         vector_ND = encoder.encode(texts, kind="passage")
-        with atomic_write(path, binary=True) as file:
-            np.save(file, vector_ND)
+        try:
+            with atomic_write(path, binary=True) as file:
+                np.save(file, vector_ND)
+        except OSError as error:
+            raise WorkError(
+                f"passage vectors cannot be kept in {path.parent}: {error.strerror}; "
+                "set RAGTUNE_CACHE to a folder that can be written"
+            ) from error
     found: np.ndarray = np.load(path, mmap_mode="r")
     return found
 
