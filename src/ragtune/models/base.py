@@ -29,14 +29,15 @@ class TextSettings:
     prompt: str
     format: str
     max_tokens: int
+    lowercase: bool = False
 
     def joined(self, text: str, *, prompt: str | None = None) -> str:
         """The text with its prompt; an own ``prompt`` replaces the setting's."""
         prefix = self.prompt if prompt is None else prompt
-        if not prefix:
-            return text
-        before, between, after = self.format.split("{}")
-        return f"{before}{prefix}{between}{text}{after}"
+        if prefix:
+            before, between, after = self.format.split("{}")
+            text = f"{before}{prefix}{between}{text}{after}"
+        return text.lower() if self.lowercase else text
 
 
 @final

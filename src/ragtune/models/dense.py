@@ -227,7 +227,8 @@ class DenseModel(Scorer):
             backend.no_padding()
         self.tokenizer.save_pretrained(folder)
         longest = max(self.settings[kind].max_tokens for kind in KINDS)
-        _write_json(folder / "sentence_bert_config.json", {"max_seq_length": longest, "do_lower_case": False})
+        lowercase = any(setting.lowercase for setting in self.settings.values())
+        _write_json(folder / "sentence_bert_config.json", {"max_seq_length": longest, "do_lower_case": lowercase})
         write_modules(
             folder, pooling=self.head.pooling, hidden=self.hidden, heads=list(self.heads), normalize=self.head.normalize
         )

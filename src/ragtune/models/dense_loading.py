@@ -35,14 +35,15 @@ def load_dense(recipe: ModelRecipe) -> DenseModel:
     if said.adapter is not None:
         said.backbone = _adapter_base(recipe, said, said.adapter)
     config = _config(recipe, said)
-    tokenizer = _tokenizer(recipe, said)
+    tokenizer = _tokenizer(recipe, said, rows=getattr(config, "vocab_size", None))
     backbone = _backbone(recipe, said, config)
     head = DenseHead(pooling=_pooling(recipe, said, config), normalize=_normalize(recipe, said))
     heads = list(said.heads)
     if recipe.projection_dims is not None:
         width = heads[-1][0].out_features if heads else config.hidden_size  # type: ignore[index]
         heads.append(nn.Sequential(nn.Linear(width, recipe.projection_dims, bias=False), nn.Identity()))
-    settings = {kind: _settings(recipe, said, kind=kind, limit=_limit(backbone, tokenizer)) for kind in KINDS}
+    bounds = tokenizer.num_special_tokens_to_add() + 1, _limit(backbone, tokenizer)
+    settings = {kind: _settings(recipe, said, kind=kind, bounds=bounds) for kind in KINDS}
     if recipe.dropout is not None:
         _set_dropout(backbone, recipe.dropout)
     model = DenseModel(
@@ -82,18 +83,23 @@ def _access(recipe: ModelRecipe) -> dict[str, Any]:
     return {"trust_remote_code": recipe.trust_remote_code, "cache_dir": recipe.cache_dir, "token": recipe.token}
 
 
-def _tokenizer(recipe: ModelRecipe, said: DenseFolder) -> Any:
-    from tokenizers import normalizers
+def _tokenizer(recipe: ModelRecipe, said: DenseFolder, *, rows: int | None) -> Any:
     from transformers import AutoTokenizer
 
     own = said.adapter is not None and (said.adapter / "tokenizer_config.json").is_file()
     source = recipe.tokenizer or (said.adapter if own else said.backbone)
     with reading(source):
         tokenizer = AutoTokenizer.from_pretrained(source, **_access(recipe))
-        if said.lowercase:
-            backend = tokenizer.backend_tokenizer
-            steps = [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])]
-            backend.normalizer = normalizers.Sequence(steps)
+    # transformers makes a tokenizer of special tokens alone where the files are missing
+    if len(tokenizer) <= len(tokenizer.all_special_ids) or (rows is not None and tokenizer.vocab_size > rows):
+        raise ModelError(
+            Problem(
+                what="the tokenizer does not belong to the model",
+                where=str(source),
+                found=f"{len(tokenizer)} tokens for an embedding table of {rows} rows",
+                do="give the folder the tokenizer's files, or set model.tokenizer",
+            )
+        )
     return tokenizer
 
 
@@ -162,16 +168,19 @@ def _limit(backbone: Any, tokenizer: Any) -> int:
     return int(min(positions, tokenizer.model_max_length if tokenizer.model_max_length < 10**6 else positions))
 
 
-def _settings(recipe: ModelRecipe, said: DenseFolder, *, kind: Kind, limit: int) -> TextSettings:
+def _settings(recipe: ModelRecipe, said: DenseFolder, *, kind: Kind, bounds: tuple[int, int]) -> TextSettings:
     own = said.ragtune
+    least, limit = bounds
     asked = {"query": recipe.query_max_tokens, "passage": recipe.passage_max_tokens}[kind]
-    if asked is not None and asked > limit:
+    if asked is not None and not least <= asked <= limit:
+        few = asked < least
         raise ModelError(
             Problem(
-                what=f"model.{kind}_max_tokens is more than the model reads",
+                what=f"model.{kind}_max_tokens "
+                + ("leaves no room for text" if few else "is more than the model reads"),
                 where=recipe.name,
                 found=str(asked),
-                do=f"set it to {limit} or less",
+                do=f"set it to {least} or more" if few else f"set it to {limit} or less",
             )
         )
     max_tokens = asked or min(own.get(f"{kind}_max_tokens") or said.max_tokens or limit, limit)
@@ -182,7 +191,7 @@ def _settings(recipe: ModelRecipe, said: DenseFolder, *, kind: Kind, limit: int)
     format_ = {"query": recipe.query_prompt_format, "passage": recipe.passage_prompt_format}[kind]
     if format_ == "{}{}":
         format_ = own.get(f"{kind}_prompt_format", format_)
-    return TextSettings(prompt=prompt, format=format_, max_tokens=max_tokens)
+    return TextSettings(prompt=prompt, format=format_, max_tokens=max_tokens, lowercase=said.lowercase)
 
 
 def _set_dropout(backbone: nn.Module, share: float) -> None:
