@@ -152,7 +152,7 @@ def _refuse_repeated(keys: Sequence[tuple[Place, int]], path: Path) -> None:
 
 def _copied(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _copied(item) for key, item in value.items()}
+        return {str(key): _copied(item) for key, item in value.items()}
     return [_copied(item) for item in value] if isinstance(value, list | tuple) else value
 
 

@@ -269,6 +269,15 @@ class RunFolder:
 
     def _move_aside(self) -> None:
         here, n = self.path.resolve(), 1
+        if Path.cwd().is_relative_to(here):
+            raise RunFolderError(
+                Problem(
+                    what="the current folder cannot be moved aside",
+                    where=str(self.path),
+                    found=str(here),
+                    do="choose another folder, or call from outside of it",
+                )
+            )
         while (aside := here.with_name(f"{here.name}.previous-{n}")).exists():
             n += 1
         os.replace(here, aside)
