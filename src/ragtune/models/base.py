@@ -87,6 +87,8 @@ class Scorer(nn.Module, abc.ABC):
     settings: dict[Kind, TextSettings]
     packed: bool
     """Whether micro-batches run without padding."""
+    forward_dtype: torch.dtype | None = None
+    """What token states are computed in, where the weights' own dtype does not tell (sharded weights)."""
 
     @property
     @abc.abstractmethod

@@ -145,12 +145,14 @@ class DenseModel(Scorer):
         return {"inputs_embeds": rows.to(self._compute_dtype())}
 
     def _compute_dtype(self) -> torch.dtype:
+        if self.forward_dtype is not None:
+            return self.forward_dtype
         weights = (p for p in self.backbone.parameters() if p is not self.token_embedding.weight)
         dtype: torch.dtype = next(weights).dtype
         return dtype
 
     def _packed_states(self, batch: TokenBatch) -> Tensor:
-        layout = packing.PackedLayout.of(batch.lengths_B.tolist(), device=self.device, dtype=self._compute_dtype())
+        layout = packing.PackedLayout(batch.lengths_B.tolist(), device=self.device, dtype=self._compute_dtype())
         offset = position_offset(self.backbone)
         state_NH: Tensor = self.backbone(
             **self._embedded(batch.ids_N[None]), position_ids=layout.position_N[None] + offset, packed_layout=layout

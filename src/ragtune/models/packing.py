@@ -27,48 +27,82 @@ UNSUPPORTED = ("softcap", "s_aux", "sinks", "position_bias", "alibi", "attn_bias
 @final
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """``count`` sequences of at most ``length`` tokens, from token ``start`` to ``stop``.
+    """``count`` sequences of at most ``length`` tokens.
 
-    ``gather`` lists the token of each padded cell (padding repeats the bucket's first token) and ``real`` the cells
-    that are no padding; None when all sequences are equally long, as are ``mask`` (0 or -inf on padded keys) and
-    ``keep`` (1, or 0 on padded queries).
+    ``token_BT`` names the token of each cell (padding repeats the bucket's first one). ``mask`` is 0 or -inf on
+    padded keys, (count, 1, length); None when all sequences are equally long.
     """
 
-    start: int
-    stop: int
-    count: int
-    length: int
-    gather: Tensor | None
-    real: Tensor | None
+    token_BT: Tensor
+    inside_BT: Tensor
     mask: Tensor | None
-    keep: Tensor | None
+
+    @property
+    def count(self) -> int:
+        """Sequences in the bucket."""
+        return self.token_BT.shape[0]
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest."""
+        return self.token_BT.shape[1]
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class PackedLayout:
-    """Where the sequences of a packed batch lie."""
+class HeadRows:
+    """Where each (token, head) row lies in the padded buffer of all buckets, which is (bucket, sequence, head, T).
 
-    buckets: tuple[Bucket, ...]
-    position_N: Tensor
-    start_B: Tensor
-    end_B: Tensor
+    ``source_P`` gives the flat row of each padded row, ``place_R`` the padded row of each flat row, ``empty_E`` the
+    padded rows that hold no token.
+    """
+
+    source_P: Tensor
+    place_R: Tensor
+    empty_E: Tensor
+    bounds: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, lengths: Sequence[int], *, device: torch.device, dtype: torch.dtype) -> PackedLayout:
-        """The layout of sequences of these lengths, in this order (sorted lengths pad least)."""
+    def of(cls, buckets: Sequence[Bucket], *, heads: int, device: torch.device) -> HeadRows:
+        """The rows of ``buckets`` with this number of heads."""
+        head_H = torch.arange(heads)[None, :, None]
+        sources = [(bucket.token_BT[:, None] * heads + head_H).flatten() for bucket in buckets]
+        inside = [bucket.inside_BT[:, None].expand(-1, heads, -1).flatten() for bucket in buckets]
+        source_P, inside_P = torch.cat(sources), torch.cat(inside)
+        real_R = inside_P.nonzero().squeeze(1)
+        place_R = torch.empty_like(real_R)
+        place_R[source_P[real_R]] = real_R
+        ends = torch.tensor([len(part) for part in sources]).cumsum(0).tolist()
+        return cls(
+            source_P=source_P.to(device),
+            place_R=place_R.to(device),
+            empty_E=(~inside_P).nonzero().squeeze(1).to(device),
+            bounds=tuple(zip([0, *ends[:-1]], ends, strict=True)),
+        )
+
+
+@final
+class PackedLayout:
+    """Where the sequences of a packed batch lie: ``position_N`` of each token, ``start_B``, ``end_B`` of each text."""
+
+    def __init__(self, lengths: Sequence[int], *, device: torch.device, dtype: torch.dtype) -> None:
         length_B = torch.tensor(lengths, dtype=torch.int64)
         end_B = length_B.cumsum(0)
         start_B = end_B - length_B
-        total = int(end_B[-1])
-        position_N = torch.arange(total) - torch.repeat_interleave(start_B, length_B)
-        buckets = tuple(
+        self.device = device
+        self.position_N = (torch.arange(int(end_B[-1])) - torch.repeat_interleave(start_B, length_B)).to(device)
+        self.start_B, self.end_B = start_B.to(device), end_B.to(device)
+        self.buckets = tuple(
             _bucket(length_B[first:last], start=int(start_B[first]), device=device, dtype=dtype)
             for first, last in _bucket_bounds(lengths)
         )
-        return cls(
-            buckets=buckets, position_N=position_N.to(device), start_B=start_B.to(device), end_B=end_B.to(device)
-        )
+        self._rows: dict[int, HeadRows] = {}
+
+    def rows(self, heads: int) -> HeadRows:
+        """The rows of this number of heads; made once for all layers."""
+        if heads not in self._rows:
+            self._rows[heads] = HeadRows.of(self.buckets, heads=heads, device=self.device)
+        return self._rows[heads]
 
 
 @final
@@ -100,98 +134,117 @@ def _bucket_bounds(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def _bucket(length_B: Tensor, *, start: int, device: torch.device, dtype: torch.dtype) -> Bucket:
-    count, longest, total = len(length_B), int(length_B.max()), int(length_B.sum())
-    gather = real = mask = keep = None
-    if total != count * longest:
-        column_T = torch.arange(longest)
-        inside_BT = column_T < length_B[:, None]
-        first_B = length_B.cumsum(0) - length_B
-        gather = torch.where(inside_BT, first_B[:, None] + column_T, 0).flatten().to(device) + start
-        real = inside_BT.flatten().nonzero().squeeze(1).to(device)
-        mask = torch.zeros(count, 1, 1, longest, dtype=dtype).masked_fill_(~inside_BT[:, None, None], float("-inf"))
-        mask, keep = mask.to(device), inside_BT[:, None, :, None].to(device=device, dtype=dtype)
-    return Bucket(start, start + total, count, longest, gather=gather, real=real, mask=mask, keep=keep)
+    longest = int(length_B.max())
+    column_T = torch.arange(longest)
+    inside_BT = column_T < length_B[:, None]
+    first_B = length_B.cumsum(0) - length_B
+    mask = None
+    if not bool(inside_BT.all()):
+        mask = torch.zeros(len(length_B), 1, longest, dtype=dtype).masked_fill_(~inside_BT[:, None], float("-inf"))
+        mask = mask.to(device)
+    return Bucket(
+        token_BT=torch.where(inside_BT, first_B[:, None] + column_T, 0) + start, inside_BT=inside_BT, mask=mask
+    )
 
 
-def _padded(x_NHD: Tensor, bucket: Bucket) -> Tensor:
-    """(count, heads, length, head dims) of a bucket."""
-    rows = x_NHD[bucket.start : bucket.stop] if bucket.gather is None else x_NHD.index_select(0, bucket.gather)
-    return rows.view(bucket.count, bucket.length, *x_NHD.shape[1:]).transpose(1, 2)
+def _far_mask(length: int, how: AttentionPlan, *, like: Tensor) -> Tensor | None:
+    """(1, T, T): -inf on later tokens of a causal layer, a low finite number outside the window.
 
-
-def _unpad_into(out_NHD: Tensor, x_BHTD: Tensor, bucket: Bucket) -> None:
-    rows = x_BHTD.transpose(1, 2).reshape(bucket.count * bucket.length, *out_NHD.shape[1:])
-    target = out_NHD[bucket.start : bucket.stop]
-    if bucket.real is None:
-        target.copy_(rows)
-    else:
-        torch.index_select(rows, 0, bucket.real, out=target)
-
-
-def _hide(score: Tensor, how: AttentionPlan) -> None:
-    """Hide later tokens and those outside the window.
-
-    By a finite value: a padded query may have padded keys alone in its window, and -inf throughout would give NaN.
+    Finite, because a padded query may have padded keys alone in its window, and -inf throughout would give NaN.
     """
-    length = score.shape[-1]
     narrow = how.window is not None and how.window < length
     if not how.causal and not narrow:
-        return
-    place = torch.arange(length, device=score.device)
+        return None
+    mask_TT = torch.zeros(length, length, dtype=like.dtype, device=like.device)
+    if how.window is not None:
+        place = torch.arange(length, device=like.device)
+        mask_TT.masked_fill_((place - place[:, None]).abs() >= how.window, torch.finfo(like.dtype).min / 2)
+    if how.causal:
+        mask_TT += torch.full_like(mask_TT, float("-inf")).triu_(1)
+    return mask_TT[None]
+
+
+def _hidden(length: int, how: AttentionPlan, *, like: Tensor) -> Tensor | None:
+    """(T, T), 0 or the least finite value for later tokens and those outside the window; None where all may be seen.
+
+    A finite value: a padded query may have padded keys alone in its window, and -inf throughout would give NaN.
+    """
+    if not how.causal and how.window is None:
+        return None
+    place = torch.arange(length, device=like.device)
     ahead_TT = place - place[:, None]
     hidden_TT = ahead_TT > 0 if how.causal else torch.zeros_like(ahead_TT, dtype=torch.bool)
     if how.window is not None:
         hidden_TT = hidden_TT | (ahead_TT.abs() >= how.window)
-    score.masked_fill_(hidden_TT, torch.finfo(score.dtype).min)
+    nothing_TT = torch.zeros(length, length, dtype=like.dtype, device=like.device)
+    return nothing_TT.masked_fill_(hidden_TT, torch.finfo(like.dtype).min)
+
+
+def _scores(q: Tensor, k: Tensor, bucket: Bucket, how: AttentionPlan) -> Tensor:
+    """(count * heads, T, T); padded and hidden keys are masked."""
+    mask = None if bucket.mask is None else bucket.mask.repeat_interleave(len(q) // bucket.count, dim=0)
+    hidden_TT = _hidden(bucket.length, how, like=q)
+    if hidden_TT is not None:
+        mask = hidden_TT[None] if mask is None else mask + hidden_TT
+    return torch.bmm(q, k.transpose(1, 2)) if mask is None else torch.baddbmm(mask, q, k.transpose(1, 2))
 
 
 @final
 class PackedAttention(torch.autograd.Function):
-    """softmax(q k' * scale) v within each sequence of a packed batch; shapes (N, heads, head dims)."""
+    """softmax(q k' * scale) v within each sequence of a packed batch; shapes (N, heads, head dims).
+
+    Rows of one head are gathered once into a buffer in which every bucket is a plain batch of matrices, and back.
+    """
 
     @staticmethod
     def forward(ctx: Any, q_NHD: Tensor, k_NHD: Tensor, v_NHD: Tensor, how: AttentionPlan) -> Tensor:
         """Attention output, (N, heads, head dims)."""
-        out_NHD = torch.empty(q_NHD.shape, dtype=q_NHD.dtype, device=q_NHD.device)
-        saved: list[Tensor | None] = []
-        for bucket in how.layout.buckets:
-            q, k, v = (_padded(x, bucket) for x in (q_NHD, k_NHD, v_NHD))
-            score = torch.matmul(q * how.scale, k.transpose(2, 3))
-            if bucket.mask is not None:
-                score += bucket.mask
-            _hide(score, how)
-            weight = torch.softmax(score, -1)
+        heads, width = q_NHD.shape[1:]
+        rows = how.layout.rows(heads)
+        q_PD, k_PD, v_PD = (x.reshape(-1, width).index_select(0, rows.source_P) for x in (q_NHD, k_NHD, v_NHD))
+        q_PD *= how.scale
+        out_PD = torch.empty_like(q_PD)
+        weights: list[Tensor | None] = []
+        for bucket, (first, last) in zip(how.layout.buckets, rows.bounds, strict=True):
+            q, k, v, out = (x[first:last].view(-1, bucket.length, width) for x in (q_PD, k_PD, v_PD, out_PD))
+            weight = torch.softmax(_scores(q, k, bucket, how), -1)
             drop = None
             if how.dropout:
                 drop = (torch.rand_like(weight) >= how.dropout).to(weight.dtype) / (1 - how.dropout)
-            _unpad_into(out_NHD, torch.matmul(weight if drop is None else weight * drop, v), bucket)
-            saved += [q, k, v, weight, drop]
-        ctx.save_for_backward(*saved)
+            torch.bmm(weight if drop is None else weight * drop, v, out=out)
+            weights += [weight, drop]
+        ctx.save_for_backward(q_PD, k_PD, v_PD, *weights)
         ctx.how = how
-        return out_NHD
+        return out_PD.index_select(0, rows.place_R).view(-1, heads, width)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         """Gradients of q, k and v."""
         (grad_NHD,) = grads
-        grad_q, grad_k, grad_v = (torch.empty_like(grad_NHD, memory_format=torch.contiguous_format) for _ in range(3))
+        heads, width = grad_NHD.shape[1:]
+        rows = ctx.how.layout.rows(heads)
         # read once: under gradient checkpointing each reading would compute the layer again
-        saved = ctx.saved_tensors
-        for index, bucket in enumerate(ctx.how.layout.buckets):
-            q, k, v, weight, drop = saved[5 * index : 5 * index + 5]
-            grad = _padded(grad_NHD, bucket)
-            if bucket.keep is not None:
-                # a padded row's output is thrown away, so no gradient may come back through it
-                grad = grad * bucket.keep
+        q_PD, k_PD, v_PD, *weights = ctx.saved_tensors
+        grad_PD = grad_NHD.reshape(-1, width).index_select(0, rows.source_P)
+        # a padded row's output is thrown away, so no gradient may come back through it
+        grad_PD.index_fill_(0, rows.empty_E, 0)
+        grad_q, grad_k, grad_v = (torch.empty_like(grad_PD) for _ in range(3))
+        for index, (bucket, (first, last)) in enumerate(zip(ctx.how.layout.buckets, rows.bounds, strict=True)):
+            weight, drop = weights[2 * index : 2 * index + 2]
+            cells = (x[first:last].view(-1, bucket.length, width) for x in (q_PD, k_PD, v_PD, grad_PD))
+            q, k, v, grad = cells
+            out_q, out_k, out_v = (x[first:last].view(-1, bucket.length, width) for x in (grad_q, grad_k, grad_v))
             used = weight if drop is None else weight * drop
-            _unpad_into(grad_v, torch.matmul(used.transpose(2, 3), grad), bucket)
-            grad_weight = torch.matmul(grad, v.transpose(2, 3))
+            torch.bmm(used.transpose(1, 2), grad, out=out_v)
+            grad_weight = torch.bmm(grad, v.transpose(1, 2))
             if drop is not None:
                 grad_weight *= drop
-            grad_score = torch._softmax_backward_data(grad_weight, weight, -1, weight.dtype) * ctx.how.scale
-            _unpad_into(grad_q, torch.matmul(grad_score, k), bucket)
-            _unpad_into(grad_k, torch.matmul(grad_score.transpose(2, 3), q), bucket)
-        return grad_q, grad_k, grad_v, None
+            grad_score = torch._softmax_backward_data(grad_weight, weight, -1, weight.dtype)
+            torch.bmm(grad_score, k, out=out_q)
+            torch.bmm(grad_score.transpose(1, 2), q, out=out_k)
+        grad_q *= ctx.how.scale
+        back = (x.index_select(0, rows.place_R).view(-1, heads, width) for x in (grad_q, grad_k, grad_v))
+        return *back, None
 
 
 def _attend(
