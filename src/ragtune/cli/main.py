@@ -60,6 +60,9 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         place = error.filename or "while reading or writing"
         complain(f"{error.strerror}\n  where: {place}\n  do:    {ADVICE.get(error.errno or 0, ADVICE_ELSE)}")
         return 1
+    if outcome == INTERRUPTED:
+        # typer turns Ctrl-C into this code and says nothing
+        return _interrupted()
     return outcome if isinstance(outcome, int) else 0
 
 
