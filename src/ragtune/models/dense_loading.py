@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,10 @@ def _check_complete(folder: Path, *, missing: Iterable[str]) -> None:
 def _merged(backbone: Any, adapter: Path) -> Any:
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(backbone, adapter).merge_and_unload()
+    with warnings.catch_warnings():
+        # PEFT 0.21 asks by the name that transformers 5.23 has renamed
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        return PeftModel.from_pretrained(backbone, adapter).merge_and_unload()
 
 
 def _is_decoder(config: Any) -> bool:
