@@ -51,7 +51,9 @@ def out_of_space_named(path: Path) -> Iterator[None]:
 
 
 def _is_full(path: Path) -> bool:
-    return shutil.disk_usage(nearest_folder(path)).free < FULL_BELOW
+    disk = shutil.disk_usage(nearest_folder(path))
+    # /proc and its like have no size at all
+    return disk.total > 0 and disk.free < FULL_BELOW
 
 
 def nearest_folder(path: Path | str) -> Path:

@@ -182,11 +182,11 @@ def _unknown(kinds: Mapping[Signature, _Kind], options: ImportOptions) -> list[P
         columns = ", ".join(kind.names) if isinstance(kind.first.value, dict) else f"a list of {len(kind.names)}"
         if forced:
             found = f"{columns}: {'; '.join(_against(kind, forced, options))}"
-            do = f"name the columns (columns: {forced.required[0]}=...), or choose another format"
+            do = f"name the columns (--column {forced.required[0]}=...), or choose another format"
         else:
             found = columns
             known = "; ".join(f"{spec.name}: {', '.join(spec.required)}" for spec in FORMATS.values())
-            do = f"name the columns (columns: query=...); known formats are {known}"
+            do = f"name the columns (--column query=...; in a recipe, columns); known formats are {known}"
         what = f"the columns are not those of {forced.name}" if forced else "the columns fit no known format"
         problems.append(Problem(what=what, where=str(kind.first.at), found=found, do=do))
     return problems
