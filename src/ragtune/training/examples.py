@@ -78,8 +78,10 @@ def build_training_set(sources: Sequence[Source], *, recipe: DataRecipe, seed: i
     pool = PassagePool()
     rows_of: list[list[TrainingRow]] = []
     notices: list[str] = []
+    # all passages first: a query may be a passage of a later source
+    ids_of = [_pooled(source.dataset, pool) for source in sources]
     for number, source in enumerate(sources):
-        rows = _rows(source, pool)
+        rows = _rows(source, pool, ids=ids_of[number])
         unused = len(source.dataset.split("train")) - len(rows)
         if unused:
             notices.append(
@@ -94,10 +96,13 @@ def build_training_set(sources: Sequence[Source], *, recipe: DataRecipe, seed: i
     return _grouped(sources, rows_of, pool=pool, recipe=recipe, notices=notices)
 
 
-def _rows(source: Source, pool: PassagePool) -> list[TrainingRow]:
-    dataset = source.dataset
-    train = dataset.split("train")
-    ids = {cid: pool.add(dataset.corpus[cid]) for qid in train for cid in _mentioned(dataset, qid)}
+def _pooled(dataset: Dataset, pool: PassagePool) -> dict[str, str]:
+    """Pool id of every passage that stands beside a training query."""
+    return {cid: pool.add(dataset.corpus[cid]) for qid in dataset.split("train") for cid in _mentioned(dataset, qid)}
+
+
+def _rows(source: Source, pool: PassagePool, *, ids: Mapping[str, str]) -> list[TrainingRow]:
+    train = source.dataset.split("train")
     return [row for qid in train if (row := _row(source, qid, ids=ids, pool=pool)) is not None]
 
 
