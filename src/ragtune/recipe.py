@@ -282,9 +282,9 @@ class TrainRecipe(Part):
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Experiment trackers, through accelerate."""
     fsdp: bool = False
-    """Shard weights over processes (accelerate's FSDP2; set up by ``accelerate launch``)."""
+    """Shard weights, gradients and moments over the processes (FSDP2); ``torchrun`` must start two or more."""
     deepspeed: Path | None = None
-    """A DeepSpeed config file, through accelerate."""
+    """Refused: DeepSpeed is not supported. Set ``fsdp`` instead."""
 
     @field_validator("losses", "directions", mode="before")
     @classmethod

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ragtune.errors import Problem, RunFolderError
 from ragtune.run import atomic_folder, read_json, write_json
+from ragtune.training.placement import HasState
 
 
 @final
@@ -76,7 +77,7 @@ class Checkpoints:
         """Put the best weights back."""
         load_trained(model, self.folder / f"best-{step}" / "weights.safetensors")
 
-    def save(self, model: nn.Module, *, optimizer: torch.optim.Optimizer, progress: Progress, scaler: Any) -> None:
+    def save(self, model: nn.Module, *, optimizer: HasState, progress: Progress, scaler: Any) -> None:
         """Write a checkpoint, then remove the older one and the best weights that only it counted on."""
         with atomic_folder(self.folder / f"step-{progress.step}") as aside:
             save_file(trained_state(model), aside / "weights.safetensors")
@@ -95,9 +96,7 @@ class Checkpoints:
         for path in self.folder.glob(".*"):
             shutil.rmtree(path)
 
-    def load(
-        self, path: Path, model: nn.Module, *, optimizer: torch.optim.Optimizer, scaler: Any, world_size: int
-    ) -> Progress:
+    def load(self, path: Path, model: nn.Module, *, optimizer: HasState, scaler: Any, world_size: int) -> Progress:
         """Put a checkpoint back. Raises ``RunFolderError`` when it was made by another number of processes."""
         progress = Progress(**read_json(path / "progress.json"))
         if progress.world_size != world_size:

@@ -25,7 +25,8 @@ from ragtune.training.distributed import World
 from ragtune.training.examples import TrainingSet
 from ragtune.training.objective import Objective
 from ragtune.training.optimizer import build_optimizer, learning_rate, set_learning_rate
-from ragtune.training.precision import Compute, check_precision, compute_dtype
+from ragtune.training.precision import check_precision, compute_dtype
+from ragtune.training.sharding import placed
 from ragtune.training.step import Step, Texts
 from ragtune.training.telemetry import TrainLog, Window, log_record, matmul_ceiling, peak_memory_bytes
 
@@ -87,9 +88,10 @@ class _Training:
             drop_last=recipe.drop_last,
             seed=job.seed,
         )
-        self.optimizer = build_optimizer(job.model, recipe=recipe)
+        self.weights = placed(job.model, recipe=recipe, dtype=self.dtype, world=job.world)
+        self.compute = self.weights.compute
+        self.optimizer = build_optimizer(self.compute.model, recipe=recipe)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
-        self.compute = Compute(job.model, dtype=self.dtype)
         self.step = Step(
             self.compute,
             objective=Objective(job.model, recipe=recipe),
@@ -118,6 +120,7 @@ class _Training:
         with self._interruptible():
             self._steps(log, ceiling)
         seconds = self._seconds()
+        self.weights.finish()
         if self.progress.best_step is not None:
             self.checkpoints.load_best(self.job.model, step=self.progress.best_step)
         # totals of all processes, which also keeps the first from clearing up before the others have read the best
@@ -144,16 +147,17 @@ class _Training:
             self.checkpoints.sweep()
         newest = self.checkpoints.newest()
         if newest is not None:
-            self.progress = self.checkpoints.load(
-                newest,
-                self.job.model,
-                optimizer=self.optimizer,
-                scaler=self.scaler,
-                world_size=self.job.world.size,
-            )
+            with self.weights.whole():
+                self.progress = self.checkpoints.load(
+                    newest,
+                    self.job.model,
+                    optimizer=self.weights.whole_state(self.optimizer),
+                    scaler=self.scaler,
+                    world_size=self.job.world.size,
+                )
+                self.weights.adopt()
             self.window = Window(**self.progress.window)
             self.seconds_before = self.progress.seconds
-            self.compute.refresh()
 
     def _log(self) -> TrainLog | None:
         if self.job.world.rank != 0:
@@ -200,13 +204,13 @@ class _Training:
         batches = self._batches(epoch)[place * accumulated : (place + 1) * accumulated]
         divisor = sum(len(rows) for rows in batches)
         self._seed(step)
-        self.job.model.train()
+        self.compute.model.train()
         scale = float(self.scaler.scale(torch.ones((), device=self.job.model.device)))
         for rows in batches:
             result = self.step.run(self.plan.batch(rows, epoch=epoch), divisor=divisor, scale=scale)
             self.window.add(result)
             self.progress.tokens += result.tokens
-        self.job.world.sum_gradients(self.job.model.parameters())
+        self.weights.sum_gradients()
         self.window.gradient_norm = self._update(rate)
         if not math.isfinite(self.window.gradient_norm) and not self.scaler.is_enabled():
             raise NonFiniteLossError(self._bad_gradient(batches))
@@ -230,30 +234,24 @@ class _Training:
         )
 
     def _update(self, rate: float) -> float:
-        trained = [p for p in self.job.model.parameters() if p.grad is not None]
         self.scaler.unscale_(self.optimizer)
-        limit = self.job.recipe.max_gradient_norm or math.inf
-        norm = torch.nn.utils.clip_grad_norm_(trained, limit, foreach=True)
+        norm = self.weights.clip_gradients(self.job.recipe.max_gradient_norm or math.inf)
         set_learning_rate(self.optimizer, rate)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self._zero_gradients()
+        self.weights.clear_gradients()
         self.compute.refresh()
-        return float(norm)
-
-    def _zero_gradients(self) -> None:
-        """The embedding table's gradient is zeroed in place (rows are added to it); the others are dropped."""
-        table = self.job.model.token_embedding.weight
-        for p in self.job.model.parameters():
-            if p is table and p.grad is not None:
-                p.grad.zero_()
-            else:
-                p.grad = None
+        return norm
 
     def _evaluate(self, log: TrainLog | None) -> None:
         """Measure dev; keep the weights when they are the best so far."""
         assert self.job.evaluate is not None
         began = time.perf_counter()
+        with self.weights.whole():
+            self._measure(log, began)
+
+    def _measure(self, log: TrainLog | None, began: float) -> None:
+        assert self.job.evaluate is not None
         values = self.job.evaluate(self.job.model)
         name = self.job.recipe.best_metric
         self.progress.evaluations.append({"step": self.progress.step, **values})
@@ -276,8 +274,10 @@ class _Training:
 
     def _save(self) -> None:
         self.progress.window, self.progress.seconds = self.window.sums(), self._seconds()
-        if self.job.world.rank == 0:
-            self.checkpoints.save(self.job.model, optimizer=self.optimizer, progress=self.progress, scaler=self.scaler)
+        optimizer = self.weights.whole_state(self.optimizer)
+        with self.weights.whole():
+            if self.job.world.rank == 0:
+                self.checkpoints.save(self.job.model, optimizer=optimizer, progress=self.progress, scaler=self.scaler)
         self.job.world.wait()
 
     @contextmanager

@@ -4,8 +4,10 @@ All texts of the batch are sorted by length and cut into micro-batches by a toke
 micro-batches as ``graph_tokens`` allows are kept; the others are encoded without a graph and once more in backward
 (gradient caching, Gao et al. 2021, arXiv:2101.06983), under the same random numbers. Both give the same gradient.
 
-With several processes each encodes its share of the micro-batches. Representations are then summed together, every
-process computes the whole score matrix, and each carries home the gradient of its own texts.
+With several processes each encodes its share of the micro-batches, and as many as any other, since sharded weights are
+gathered by all processes at once: one whose share has run out encodes a text that counts for nothing. Representations
+are then summed together, every process computes the whole score matrix, and each carries home the gradient of its own
+texts.
 """
 
 from __future__ import annotations
@@ -57,7 +59,10 @@ class StepResult:
 @final
 @dataclass(slots=True)
 class _MicroBatch:
-    """Some of the batch's texts; ``random`` is the generator's state before them where no graph was kept."""
+    """Some of the batch's texts, or none, and then ``tokens`` holds a text that counts for nothing.
+
+    ``random`` is the generator's state before them where no graph was kept.
+    """
 
     places: list[int]
     tokens: TokenBatch
@@ -112,15 +117,20 @@ class Step:
         lengths = [len(s) for s in sequences]
         # no larger than an equal share, so that no process waits for the others
         budget = min(self.recipe.micro_batch_tokens, -(-sum(lengths) // self.world.size))
-        mine = list(token_batches(lengths, budget=budget))[self.world.rank :: self.world.size]
+        parts = list(token_batches(lengths, budget=budget))
         micro_batches, kept = [], 0
-        for part in mine:
-            tokens = TokenBatch.of([sequences[i] for i in part], device=device)
-            keep = kept + tokens.tokens <= self.recipe.graph_tokens
-            kept += tokens.tokens if keep else 0
+        for first in range(0, len(parts), self.world.size):
+            at_once = parts[first : first + self.world.size]
+            places = at_once[self.world.rank] if self.world.rank < len(at_once) else []
+            # processes keep graphs alike, by the largest micro-batch among them
+            most = max(sum(lengths[i] for i in part) for part in at_once)
+            keep = kept + most <= self.recipe.graph_tokens
+            kept += most if keep else 0
+            tokens = TokenBatch.of([sequences[i] for i in places or at_once[0][-1:]], device=device)
             random = None if keep else _random_state(device)
             with torch.set_grad_enabled(keep):
-                micro_batches.append(_MicroBatch(part, tokens, rep_BD=self.compute(tokens), random=random))
+                rep_BD = self.compute(tokens)[: len(places)]
+            micro_batches.append(_MicroBatch(places, tokens, rep_BD=rep_BD, random=random))
         return micro_batches
 
     def _objective(self, batch: Batch, rep_BD: Tensor) -> ObjectiveValue:
@@ -144,7 +154,7 @@ class Step:
                 continue
             after = _random_state(self.compute.model.device)
             _set_random_state(micro.random, self.compute.model.device)
-            self._carry(self.compute(micro.tokens), grad_BD[micro.places])
+            self._carry(self.compute(micro.tokens)[: len(micro.places)], grad_BD[micro.places])
             _set_random_state(after, self.compute.model.device)
 
     def _carry(self, rep_BD: Tensor, grad_BD: Tensor) -> None:
@@ -153,6 +163,7 @@ class Step:
     def _result(
         self, value: ObjectiveValue, sequences: Sequence[TokenIds], micro_batches: Sequence[_MicroBatch]
     ) -> StepResult:
+        micro_batches = [m for m in micro_batches if m.places]
         lengths = torch.cat([m.tokens.lengths_B for m in micro_batches]) if micro_batches else torch.zeros(1).long()
         multiple = self.recipe.pad_to_multiple_of or 1
         longest = [-(-int(m.tokens.lengths_B.max()) // multiple) * multiple for m in micro_batches]

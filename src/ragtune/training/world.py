@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -13,6 +15,13 @@ from ragtune.recipe import TrainRecipe
 from ragtune.training.distributed import World
 
 TRACKER_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
+# How torchrun and the MPI launchers tell the number of processes; accelerate reads the same
+WORLD_SIZE = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+LAUNCHER_SWITCHES: Mapping[str, str] = {
+    "ACCELERATE_USE_FSDP": "--use_fsdp",
+    "ACCELERATE_USE_DEEPSPEED": "--use_deepspeed",
+    "ACCELERATE_USE_MEGATRON_LM": "--use_megatron_lm",
+}
 
 
 @final
@@ -66,22 +75,44 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def check_launch(recipe: TrainRecipe) -> None:
-    """Raise for trackers that are not installed and for sharding that this engine does not do."""
-    import importlib.util
-
+    """Raise for trackers that are not installed, and for a launch that does not do what recipe and launcher say."""
     for tracker in recipe.trackers:
         if importlib.util.find_spec(TRACKER_PACKAGES[tracker]) is None:
             raise MissingExtraError(package=tracker, extra=tracker, needed_for=f"train.trackers={tracker}")
-    problems = [
-        Problem(
-            what=f"train.{key} is not supported",
-            where=f"train.{key}",
-            found=str(value),
-            do="leave it out: train.graph_tokens lets any batch fit, and torchrun or accelerate launch run several "
-            "processes that each hold the whole model",
-        )
-        for key, value in (("fsdp", recipe.fsdp), ("deepspeed", recipe.deepspeed))
-        if value
-    ]
+    problems = [*_sharding_problems(recipe), *_launcher_problems()]
     if problems:
         raise RecipeError(problems)
+
+
+def _sharding_problems(recipe: TrainRecipe) -> Iterator[Problem]:
+    processes = next((int(os.environ[name]) for name in WORLD_SIZE if name in os.environ), 1)
+    if recipe.fsdp and processes < 2:
+        yield Problem(
+            what="train.fsdp shards weights over processes, and there is one",
+            where="train.fsdp",
+            found=f"{processes} process",
+            do="start two or more (torchrun --nproc-per-node 2 -m ragtune run RECIPE), or leave train.fsdp out",
+        )
+    if recipe.deepspeed is not None:
+        # measured with DeepSpeed 0.19.8, accelerate 1.15, two CPU processes: one plain step runs (ZeRO 0, 2, 3), a
+        # backward pass into several kept graphs, as gradient caching needs it, fails (LOG.md)
+        yield Problem(
+            what="train.deepspeed is not supported",
+            where="train.deepspeed",
+            found=str(recipe.deepspeed),
+            do="leave it out; train.fsdp=true shards weights, gradients and moments as ZeRO stage 3 does, and "
+            "train.graph_tokens lets any batch fit",
+        )
+
+
+def _launcher_problems() -> Iterator[Problem]:
+    """What ``accelerate launch`` was told and this engine would not read."""
+    for variable, option in LAUNCHER_SWITCHES.items():
+        if os.environ.get(variable, "false").lower() == "true":
+            yield Problem(
+                what=f"the launcher was told {option}, which is not read",
+                where=f"accelerate launch ({variable})",
+                found="true",
+                do=f"launch without {option} (and without it in accelerate's config file); "
+                "train.fsdp=true in the recipe shards the weights",
+            )
