@@ -50,7 +50,7 @@ ZOO: dict[str, dict[str, Any]] = {
         "layer_types": ["sliding_attention", "full_attention"],
     },
     "gemma2": DECODER
-    | {"sliding_window": 8, "attn_logit_softcapping": 5.0, "layer_types": ["sliding_attention", "full_attention"]},
+    | {"sliding_window": 8, "attn_logit_softcapping": 1e4, "layer_types": ["sliding_attention", "full_attention"]},
 }
 DECODERS = ("qwen2", "qwen3", "llama", "mistral", "gemma3_text", "gemma2")
 

@@ -27,7 +27,7 @@ WAYS = [(False, None), (True, None), (False, 3), (True, 3), (True, 100)]
 
 
 def plan(lengths: tuple[int, ...], *, causal: bool, window: int | None, dropout: float = 0.0) -> AttentionPlan:
-    layout = PackedLayout.of(lengths, device=torch.device("cpu"), dtype=torch.float64)
+    layout = PackedLayout(lengths, device=torch.device("cpu"), dtype=torch.float64)
     return AttentionPlan(layout=layout, scale=0.7, causal=causal, dropout=dropout, window=window)
 
 
@@ -104,14 +104,30 @@ def test_sequences_do_not_see_each_other() -> None:
     assert not torch.equal(before[6:11], after[6:11])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_half_precision_is_near_and_finite(dtype: torch.dtype) -> None:
+    lengths = (30, 29, 28, 28, 3)
+    for causal, window in WAYS:
+        layout = PackedLayout(lengths, device=torch.device("cpu"), dtype=dtype)
+        how = AttentionPlan(layout=layout, scale=0.7, causal=causal, dropout=0.0, window=window)
+        exact = random_qkv(lengths)
+        half = [(2 * x.detach()).to(dtype).requires_grad_() for x in exact]
+        rounded = [x.detach().double().requires_grad_() for x in half]
+        found = PackedAttention.apply(*half, how)
+        expected = written_out(rounded, lengths, causal=causal, window=window)
+        torch.testing.assert_close(found.double(), expected, rtol=0.05, atol=0.2 if dtype != torch.float32 else 1e-3)
+        found.sum().backward()
+        assert all(torch.isfinite(x.grad).all() for x in half)
+
+
 @pytest.mark.parametrize("lengths", LENGTHS)
 def test_a_layout_holds_every_token_once(lengths: tuple[int, ...]) -> None:
-    layout = PackedLayout.of(lengths, device=torch.device("cpu"), dtype=torch.float32)
+    layout = PackedLayout(lengths, device=torch.device("cpu"), dtype=torch.float32)
     assert layout.position_N.tolist() == [t for length in lengths for t in range(length)]
     assert (layout.end_B - layout.start_B).tolist() == list(lengths)
-    assert [b.start for b in layout.buckets] == [0, *(b.stop for b in layout.buckets[:-1])]
-    assert layout.buckets[-1].stop == sum(lengths)
-    assert all(b.count * b.length <= 1.1 * (b.stop - b.start) for b in layout.buckets)
+    held = [bucket.token_BT[bucket.inside_BT].tolist() for bucket in layout.buckets]
+    assert [token for tokens in held for token in tokens] == list(range(sum(lengths)))
+    assert all(bucket.count * bucket.length <= 1.1 * bucket.inside_BT.sum() for bucket in layout.buckets)
 
 
 # Architectures

@@ -147,29 +147,13 @@ def _bucket(length_B: Tensor, *, start: int, device: torch.device, dtype: torch.
     )
 
 
-def _far_mask(length: int, how: AttentionPlan, *, like: Tensor) -> Tensor | None:
-    """(1, T, T): -inf on later tokens of a causal layer, a low finite number outside the window.
-
-    Finite, because a padded query may have padded keys alone in its window, and -inf throughout would give NaN.
-    """
-    narrow = how.window is not None and how.window < length
-    if not how.causal and not narrow:
-        return None
-    mask_TT = torch.zeros(length, length, dtype=like.dtype, device=like.device)
-    if how.window is not None:
-        place = torch.arange(length, device=like.device)
-        mask_TT.masked_fill_((place - place[:, None]).abs() >= how.window, torch.finfo(like.dtype).min / 2)
-    if how.causal:
-        mask_TT += torch.full_like(mask_TT, float("-inf")).triu_(1)
-    return mask_TT[None]
-
-
 def _hidden(length: int, how: AttentionPlan, *, like: Tensor) -> Tensor | None:
-    """(T, T), 0 or the least finite value for later tokens and those outside the window; None where all may be seen.
+    """(T, T), 0 or a very low value for later tokens and those outside the window; None where all may be seen.
 
-    A finite value: a padded query may have padded keys alone in its window, and -inf throughout would give NaN.
+    A finite value: a padded query may have padded keys alone in its window, and -inf throughout would give NaN. Half
+    of the least one, because adding a score to that would overflow in fp16.
     """
-    if not how.causal and how.window is None:
+    if not how.causal and (how.window is None or how.window >= length):
         return None
     place = torch.arange(length, device=like.device)
     ahead_TT = place - place[:, None]
@@ -177,7 +161,7 @@ def _hidden(length: int, how: AttentionPlan, *, like: Tensor) -> Tensor | None:
     if how.window is not None:
         hidden_TT = hidden_TT | (ahead_TT.abs() >= how.window)
     nothing_TT = torch.zeros(length, length, dtype=like.dtype, device=like.device)
-    return nothing_TT.masked_fill_(hidden_TT, torch.finfo(like.dtype).min)
+    return nothing_TT.masked_fill_(hidden_TT, torch.finfo(like.dtype).min / 2)
 
 
 def _scores(q: Tensor, k: Tensor, bucket: Bucket, how: AttentionPlan) -> Tensor:
