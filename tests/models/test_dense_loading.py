@@ -307,10 +307,23 @@ def test_weights_that_lack_a_layer_are_refused_not_filled_with_chance(tiny_model
     kept = {name: value for name, value in state.items() if "layer.1." not in name}
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     assert "not complete" in refused(folder)
+    # the names of the oldest checkpoints, bert-base-uncased among them
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    renamed = {
+        next((name.replace(new, was) for new, was in old.items() if name.endswith(new)), name): value
+        for name, value in state.items()
+    }
+    assert renamed.keys() != state.keys()
+    save_file(
+        {f"bert.{name}": value for name, value in renamed.items()},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    expected = loaded(tiny_model).encode(["a cat"], kind="query")
+    assert np.array_equal(loaded(folder).encode(["a cat"], kind="query"), expected)
     # a pooler is never used, and many published encoders have none
     kept = {name: value for name, value in state.items() if not name.startswith("pooler.")}
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-    expected = loaded(tiny_model).encode(["a cat"], kind="query")
     assert np.array_equal(loaded(folder).encode(["a cat"], kind="query"), expected)
 
 

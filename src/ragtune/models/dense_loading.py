@@ -127,7 +127,7 @@ def _backbone(recipe: ModelRecipe, said: DenseFolder, config: Any) -> Any:
 
 def _check_complete(folder: Path, *, missing: Iterable[str]) -> None:
     """Transformers fills what the file lacks with random numbers; only a pooler may lack."""
-    lacking = sorted(name for name in missing if not name.startswith("pooler."))
+    lacking = sorted(name for name in missing if "pooler" not in name.split("."))
     if lacking:
         raise ModelError(
             Problem(
