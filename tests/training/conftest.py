@@ -168,6 +168,7 @@ def job_of(
         settings = {"batch_size": 8, "learning_rate": 1e-3, "epochs": 1, "log_every_steps": 1, "precision": "fp32"}
         torch.manual_seed(seed)
         loaded = load(**(model or {}))
+        loaded.pad_to_multiple_of = train.get("pad_to_multiple_of") or 1
         chosen = tiny_dataset(with_candidates=True) if dataset is None else dataset
         rows = training_set(chosen, seed=seed, **(data or {}))
         return TrainingJob(
