@@ -54,21 +54,19 @@ def _split_notes(recipe: Recipe, first: Dataset) -> list[str]:
 def _group_notes(recipe: Recipe, found: TrainingSet) -> list[str]:
     """Settings about groups that the data cannot fill, and negatives that the settings leave out."""
     data, rows = recipe.data, found.rows
-    with_negatives = sum(bool(row.negatives) for row in rows)
-    most_positives = max(len(row.positives) for row in rows)
-    positives = most_positives if data.positives_per_query == "all" else min(data.positives_per_query, most_positives)
+    most = max(len(row.positives) for row in rows)
+    wanted = most if data.positives_per_query == "all" else data.positives_per_query
+    left_out = sum(bool(row.negatives) and data.group_size <= min(wanted, len(row.positives)) for row in rows)
     notes = []
-    if data.group_size > max(positives, 1) and not with_negatives:
+    if data.group_size > max(1, min(wanted, most)) and not any(row.negatives for row in rows):
         notes.append(f"data.group_size={data.group_size}, but no query has negatives of its own: in-batch ones only")
-    if with_negatives and data.group_size <= positives:
+    if left_out:
         notes.append(
-            f"{with_negatives:,} of {len(rows):,} queries have negatives of their own, which "
-            f"data.group_size={data.group_size} leaves out; set it to {positives + 1} or more to use them"
+            f"{left_out:,} of {len(rows):,} queries have negatives of their own, which data.group_size="
+            f"{data.group_size} leaves out; set it to {min(wanted, most) + 1} or more to use them"
         )
-    if data.positives_per_query != "all" and data.positives_per_query > most_positives:
-        notes.append(
-            f"data.positives_per_query={data.positives_per_query}, but no query has more than {most_positives}"
-        )
+    if wanted > most:
+        notes.append(f"data.positives_per_query={wanted}, but no query has more than {most}")
     return notes
 
 
