@@ -230,6 +230,8 @@ def search(
     if json:
         show_json([hit.as_dict() for hit in hits])
         return
+    if not hits:
+        tell("no passage shares a word with the question; try --retriever dense")
     for hit in hits:
         show(f"{hit.rank:>2}  {hit.score:.4f}  {hit.passage.id}\n    {' '.join(hit.passage.content.split())[:300]}")
 
