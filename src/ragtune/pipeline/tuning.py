@@ -49,7 +49,7 @@ def tune(
     with launched.world.first_alone():
         texts = _texts(model, training_set, folder=folder / "train" / "tokens", frozen=frozen)
     say(
-        f"training {model.name} on {len(training_set.rows):,} queries and {len(training_set.passages):,} passages "
+        f"training {model.name} on {training_set.queries:,} queries and {len(training_set.passages):,} passages "
         f"({texts.queries.tokens + texts.passages.tokens:,} tokens)"
     )
     outcome = train(
@@ -70,7 +70,7 @@ def tune(
     if launched.world.rank == 0:
         _save(model, recipe, outcome, folder=folder / "model")
     say(_summary(outcome))
-    return {**asdict(outcome), "training_queries": len(training_set.rows)}
+    return {**asdict(outcome), "training_queries": training_set.queries}
 
 
 def _told(recipe: Recipe) -> dict[str, Any]:

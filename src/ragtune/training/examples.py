@@ -63,6 +63,11 @@ class TrainingSet:
     weights: tuple[float, ...]
     notices: tuple[str, ...]
 
+    @property
+    def queries(self) -> int:
+        """Rows that are trained on: those of a group."""
+        return sum(len(group) for group in self.groups)
+
 
 @final
 @dataclass(frozen=True, slots=True)
