@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
-import json
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -187,25 +184,3 @@ SETTINGS = set(
     overwrite_output_dir output_dir
     """.split()  # noqa: SIM905
 )
-
-
-DATA_COMMANDS = ("import", "split", "check", "export")
-
-
-def test_the_data_commands_of_the_readme_work_in_their_order(tmp_path: Path, tiny_dataset: Any) -> None:
-    dataset = tiny_dataset("mixed")
-    pairs = [(dataset.queries[f"q{i}"].text, dataset.corpus[f"p{i}"].text) for i in range(len(dataset.queries))]
-    with (tmp_path / "pairs.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("question", "passage"), *pairs])
-    rows = [{"query": query, "pos": [passage], "neg": [pairs[i - 1][1]]} for i, (query, passage) in enumerate(pairs)]
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (tmp_path / "train.jsonl").write_text(text, encoding="utf-8")
-    lines = [line for line in shell_lines(READMES[0]) if line.split()[:1] == ["ragtune"]]
-    done = [line for line in lines if line.split()[1] in DATA_COMMANDS]
-    assert len(done) >= 3
-    for line in done:
-        run = subprocess.run(
-            [sys.executable, "-m", "ragtune", *shlex.split(line)[1:]], cwd=tmp_path, capture_output=True, text=True
-        )
-        assert run.returncode == 0, f"{line}\n{run.stderr}"
-    assert {path.name for path in (tmp_path / "my-split" / "qrels").iterdir()} == {"train.tsv", "dev.tsv", "test.tsv"}
