@@ -120,3 +120,16 @@ def test_arguments_come_from_the_command_line(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 0
+
+
+@pytest.mark.slow
+def test_several_processes_stop_together_without_a_traceback_of_ours(workplace: Path) -> None:
+    recipe = "run: r\ndata: ds\nmodel: {name: base}\nevaluate: {split: tset}\n"
+    (workplace / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "ragtune", "run"]
+    done = subprocess.run([*command, "recipe.yaml"], cwd=workplace, capture_output=True, text=True, timeout=200)
+    assert done.returncode != 0
+    assert "did you mean 'test'" in done.stderr
+    # torchrun ends with a traceback of its own; ours would name the command line's files
+    assert "ragtune/cli/main.py" not in done.stderr
+    assert not (workplace / "r").exists()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from ragtune.data.folder import dataset_hash, is_dataset_folder, write_dataset
 from ragtune.data.folder_reading import read_dataset
@@ -18,9 +18,13 @@ from ragtune.data.formats.importing import import_dataset
 from ragtune.data.formats.options import ImportOptions
 from ragtune.data.records import Dataset
 from ragtune.data.splitting import split_dataset
+from ragtune.errors import RagtuneError, WorkError
 from ragtune.recipe import Recipe, SourceRecipe
 from ragtune.recipe_loading import dump_recipe
 from ragtune.run import RunFolder, Stage, hash_json, read_json
+
+if TYPE_CHECKING:
+    from ragtune.training.distributed import World
 
 Say = Callable[[str], None]
 
@@ -53,11 +57,7 @@ def run_recipe(recipe: Recipe, *, say: Say = lambda line: None, datasets: Sequen
         check_models(recipe)
     launched = Launched(recipe.train, folder=recipe.run)
     leads = launched.world.rank == 0
-    if leads:
-        prepared = begin_run(recipe, run, say=say, datasets=datasets)
-    launched.world.wait()
-    if not leads:
-        prepared = _prepared(run.stage("data"), count=len(recipe.data.sources))
+    prepared = _data_of_all(recipe, run, launched.world, say=say, datasets=datasets)
     train_stage(recipe, run, prepared, launched=launched, say=say if leads else lambda line: None)
     launched.world.wait()
     if not leads:
@@ -65,6 +65,21 @@ def run_recipe(recipe: Recipe, *, say: Say = lambda line: None, datasets: Sequen
             folder=run.path, model=run.path / "model", report=run.path / "report.html", metrics={}, verdict=""
         )
     return evaluate_stage(recipe, run, prepared, say=say)
+
+
+def _data_of_all(
+    recipe: Recipe, run: RunFolder, world: World, *, say: Say, datasets: Sequence[Dataset] | None
+) -> Prepared:
+    """The data of a run in every process: the first one makes it, the others read it, or stop when it failed."""
+    failure: RagtuneError | None = None
+    if world.rank == 0:
+        try:
+            prepared = begin_run(recipe, run, say=say, datasets=datasets)
+        except RagtuneError as error:
+            failure = error
+    if world.same_everywhere(0.0 if failure is None else 1.0):
+        raise failure or WorkError("the first process could not begin the run; its message says why")
+    return prepared if world.rank == 0 else _prepared(run.stage("data"), count=len(recipe.data.sources))
 
 
 def _recipe_identity(recipe: Recipe) -> dict[str, str]:
@@ -187,7 +202,6 @@ def train_stage(recipe: Recipe, run: RunFolder, prepared: Prepared, *, launched:
         "data": list(prepared.hashes),
         "recipe": recipe.model_dump(mode="json", include={"data": True, "train": True, "seed": True}),
         "model": recipe.model.model_dump(mode="json", exclude={"token"}),
-        "processes": launched.world.size,
     }
     if stage.is_done(inputs) and (run.path / "model").is_dir():
         say("training: done before, not run again")
