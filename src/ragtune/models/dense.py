@@ -154,8 +154,9 @@ class DenseModel(Scorer):
     def _packed_states(self, batch: TokenBatch) -> Tensor:
         layout = packing.PackedLayout(batch.lengths_B.tolist(), device=self.device, dtype=self._compute_dtype())
         offset = position_offset(self.backbone)
+        ids_N = F.pad(batch.ids_N, (0, layout.tokens - batch.tokens), value=self.tokenizer.pad_token_id or 0)
         state_NH: Tensor = self.backbone(
-            **self._embedded(batch.ids_N[None]), position_ids=layout.position_N[None] + offset, packed_layout=layout
+            **self._embedded(ids_N[None]), position_ids=layout.position_N[None] + offset, packed_layout=layout
         ).last_hidden_state[0]
         if self.head.pooling == "cls":
             return state_NH[layout.start_B]
@@ -163,7 +164,8 @@ class DenseModel(Scorer):
             return state_NH[layout.end_B - 1]
         length_B = (layout.end_B - layout.start_B).float()
         text_N = torch.repeat_interleave(torch.arange(len(length_B), device=self.device), layout.end_B - layout.start_B)
-        total_BH = torch.zeros(len(length_B), self.hidden, device=self.device).index_add(0, text_N, state_NH.float())
+        real_NH = state_NH[: batch.tokens].float()
+        total_BH = torch.zeros(len(length_B), self.hidden, device=self.device).index_add(0, text_N, real_NH)
         return total_BH / length_B[:, None]
 
     def _padded_states(self, batch: TokenBatch) -> Tensor:

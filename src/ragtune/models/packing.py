@@ -24,6 +24,19 @@ BUCKET_PADDING = 0.10
 UNSUPPORTED = ("softcap", "s_aux", "sinks", "position_bias", "alibi", "attn_bias", "score_mod")
 
 
+def filled(tokens: int) -> int:
+    """``tokens`` rounded up to a multiple of the largest power of two within 1/32 of it.
+
+    Matrix products are prepared once a shape: few shapes are quicker, and memory of one step fits the next.
+    measured: 7 % of a step, and 3.1 GB instead of 2.0 GB after twelve steps, without it (LOG.md).
+
+    >>> [filled(n) for n in (12, 100, 3901, 4096)]
+    [12, 100, 3904, 4096]
+    """
+    grain = 1 << max(0, (tokens // 32).bit_length() - 1)
+    return -(-tokens // grain) * grain
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Bucket:
@@ -53,8 +66,8 @@ class Bucket:
 class HeadRows:
     """Where each (token, head) row lies in the padded buffer of all buckets, which is (bucket, sequence, head, T).
 
-    ``source_P`` gives the flat row of each padded row, ``place_R`` the padded row of each flat row, ``empty_E`` the
-    padded rows that hold no token.
+    ``source_P`` gives the flat row of each padded row, ``place_R`` the padded row of each flat row (P, a row of zeros
+    behind the buffer, for filling tokens), ``empty_E`` the padded rows that hold no token.
     """
 
     source_P: Tensor
@@ -63,14 +76,14 @@ class HeadRows:
     bounds: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, buckets: Sequence[Bucket], *, heads: int, device: torch.device) -> HeadRows:
-        """The rows of ``buckets`` with this number of heads."""
+    def of(cls, buckets: Sequence[Bucket], *, heads: int, tokens: int, device: torch.device) -> HeadRows:
+        """The rows of ``buckets`` with this number of heads, for ``tokens`` tokens, filling ones included."""
         head_H = torch.arange(heads)[None, :, None]
         sources = [(bucket.token_BT[:, None] * heads + head_H).flatten() for bucket in buckets]
         inside = [bucket.inside_BT[:, None].expand(-1, heads, -1).flatten() for bucket in buckets]
         source_P, inside_P = torch.cat(sources), torch.cat(inside)
         real_R = inside_P.nonzero().squeeze(1)
-        place_R = torch.empty_like(real_R)
+        place_R = torch.full((tokens * heads,), len(source_P))
         place_R[source_P[real_R]] = real_R
         ends = torch.tensor([len(part) for part in sources]).cumsum(0).tolist()
         return cls(
@@ -83,14 +96,20 @@ class HeadRows:
 
 @final
 class PackedLayout:
-    """Where the sequences of a packed batch lie: ``position_N`` of each token, ``start_B``, ``end_B`` of each text."""
+    """Where the sequences of a packed batch lie: ``position_N`` of each token, ``start_B``, ``end_B`` of each text.
+
+    Behind them come filling tokens up to ``tokens``, which attend to nothing and are read by nobody.
+    """
 
     def __init__(self, lengths: Sequence[int], *, device: torch.device, dtype: torch.dtype) -> None:
         length_B = torch.tensor(lengths, dtype=torch.int64)
         end_B = length_B.cumsum(0)
         start_B = end_B - length_B
         self.device = device
-        self.position_N = (torch.arange(int(end_B[-1])) - torch.repeat_interleave(start_B, length_B)).to(device)
+        self.tokens = filled(int(end_B[-1]))
+        position_N = torch.zeros(self.tokens, dtype=torch.int64)
+        position_N[: int(end_B[-1])] = torch.arange(int(end_B[-1])) - torch.repeat_interleave(start_B, length_B)
+        self.position_N = position_N.to(device)
         self.start_B, self.end_B = start_B.to(device), end_B.to(device)
         self.buckets = tuple(
             _bucket(length_B[first:last], start=int(start_B[first]), device=device, dtype=dtype)
@@ -101,7 +120,7 @@ class PackedLayout:
     def rows(self, heads: int) -> HeadRows:
         """The rows of this number of heads; made once for all layers."""
         if heads not in self._rows:
-            self._rows[heads] = HeadRows.of(self.buckets, heads=heads, device=self.device)
+            self._rows[heads] = HeadRows.of(self.buckets, heads=heads, tokens=self.tokens, device=self.device)
         return self._rows[heads]
 
 
@@ -173,6 +192,13 @@ def _scores(q: Tensor, k: Tensor, bucket: Bucket, how: AttentionPlan) -> Tensor:
     return torch.bmm(q, k.transpose(1, 2)) if mask is None else torch.baddbmm(mask, q, k.transpose(1, 2))
 
 
+def _buffer(like_PD: Tensor) -> Tensor:
+    """Room for P rows, with a row of zeros behind them for filling tokens."""
+    buffer = like_PD.new_empty(len(like_PD) + 1, like_PD.shape[1])
+    buffer[-1] = 0
+    return buffer
+
+
 @final
 class PackedAttention(torch.autograd.Function):
     """softmax(q k' * scale) v within each sequence of a packed batch; shapes (N, heads, head dims).
@@ -187,7 +213,7 @@ class PackedAttention(torch.autograd.Function):
         rows = how.layout.rows(heads)
         q_PD, k_PD, v_PD = (x.reshape(-1, width).index_select(0, rows.source_P) for x in (q_NHD, k_NHD, v_NHD))
         q_PD *= how.scale
-        out_PD = torch.empty_like(q_PD)
+        out_PD = _buffer(q_PD)
         weights: list[Tensor | None] = []
         for bucket, (first, last) in zip(how.layout.buckets, rows.bounds, strict=True):
             q, k, v, out = (x[first:last].view(-1, bucket.length, width) for x in (q_PD, k_PD, v_PD, out_PD))
@@ -212,7 +238,7 @@ class PackedAttention(torch.autograd.Function):
         grad_PD = grad_NHD.reshape(-1, width).index_select(0, rows.source_P)
         # a padded row's output is thrown away, so no gradient may come back through it
         grad_PD.index_fill_(0, rows.empty_E, 0)
-        grad_q, grad_k, grad_v = (torch.empty_like(grad_PD) for _ in range(3))
+        grad_q, grad_k, grad_v = (_buffer(grad_PD) for _ in range(3))
         for index, (bucket, (first, last)) in enumerate(zip(ctx.how.layout.buckets, rows.bounds, strict=True)):
             weight, drop = weights[2 * index : 2 * index + 2]
             cells = (x[first:last].view(-1, bucket.length, width) for x in (q_PD, k_PD, v_PD, grad_PD))
