@@ -57,9 +57,12 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         "data": {},
         "values": [0.1, 0.4, 0.9, 0.2],
     },
+    "tracked": {"train": {"batch_size": 4, "max_steps": 2, "trackers": ["tensorboard"]}, "data": {}},
     "dropout": {"train": {"batch_size": 4, "epochs": 1}, "data": {}, "model": {"dropout": 0.3}},
     "bf16": {"train": {"batch_size": 4, "epochs": 1, "precision": "bf16"}, "data": {}},
 }
+if not importlib.util.find_spec("tensorboard"):
+    del SCENARIOS["tracked"]
 EQUAL = [name for name, scenario in SCENARIOS.items() if "alone" in scenario]
 
 
@@ -145,6 +148,16 @@ def test_one_process_writes_the_log_and_the_checkpoints(together: Path) -> None:
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["step"] for line in lines] == [0, 1, 1, 2, 2, 3, 3]
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["best-2", "step-3"]
+
+
+@pytest.mark.skipif("tracked" not in SCENARIOS, reason="tensorboard is not installed")
+def test_one_process_writes_to_the_trackers(together: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (file,) = (together / "tracked" / "trackers" / "tracked").glob("events.out.tfevents.*")
+    events = EventAccumulator(str(file)).Reload()
+    assert [event.step for event in events.Scalars("loss")] == [1, 2]
+    assert [event.value for event in events.Scalars("loss")] == pytest.approx(logged(together / "tracked", "loss"))
 
 
 def test_another_number_of_processes_is_refused(

@@ -329,7 +329,7 @@ ELSEWHERE: dict[str, str] = {
     "token": "test_settings.py::test_the_token_is_never_written",
     "cache_path": "test_settings.py::test_tokenised_texts_are_kept_in_the_run",
     "negatives_cross_device": "test_distributed.py::test_two_processes_are_one_of_twice_the_rows",
-    "gradient_checkpointing": "test_step.py::test_gradient_checkpointing_changes_no_gradient",
+    "gradient_checkpointing": "test_settings.py::test_gradient_checkpointing_computes_layers_twice",
     "deepspeed": "test_settings.py::test_deepspeed_is_refused",
     "save_steps": "test_checkpoint.py::test_best_weights_that_the_checkpoint_counts_on_outlive_better_ones",
     "overwrite_output_dir": "test_settings.py::test_overwrite_moves_the_other_run_aside",
@@ -482,6 +482,26 @@ def test_tokenised_texts_are_kept_in_the_run(
         files = (tmp_path / "train" / "tokens").rglob("*.npy")
         stamps.append({path: path.stat().st_mtime_ns for path in files})
     assert stamps[0] == stamps[1] and len(stamps[0]) == 4
+
+
+def test_gradient_checkpointing_computes_layers_twice(
+    tiny_model: Path, tiny_dataset: Callable[..., Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And ends with the same weights."""
+    from transformers.models.bert.modeling_bert import BertIntermediate
+
+    calls: list[int] = []
+    before = BertIntermediate.forward
+    monkeypatch.setattr(BertIntermediate, "forward", lambda self, *a, **k: calls.append(1) or before(self, *a, **k))
+    runs, counts = [], []
+    for name, wanted in (("plain", False), ("again", True)):
+        calls.clear()
+        (tmp_path / name).mkdir()
+        settings = {"train": {"gradient_checkpointing": wanted, "precision": "bf16"}}
+        runs.append(_run(settings, model=tiny_model, make=tiny_dataset, folder=tmp_path / name))
+        counts.append(len(calls))
+    assert counts[1] - counts[0] == STEPS * 2 > 0
+    assert not moved(*runs)
 
 
 def test_deepspeed_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,14 @@ def main() -> None:
     telemetry.CEILING_SIZE = 64
     torch.set_num_threads(1)
     for name, scenario in json.loads(plan.read_text(encoding="utf-8")).items():
-        world = Launched(settings(scenario), folder=results / name).world
+        launched = Launched(settings(scenario), folder=results / name)
+        world = launched.world
         assert world.size == 2
         job = job_of(scenario, world=world, model=model, dataset=dataset, folder=results / name)
-        outcome = train(job)
+        outcome = train(replace(job, mirror=launched.begin_tracking(name="tracked", settings={"batch": {"size": 4}})))
+        launched.end_tracking()
+        # closing the trackers leaves the processes able to talk
+        assert world.totals([1]) == [2]
         keep(job.model, results / f"{name}-{world.rank}.safetensors")
         if world.rank == 0:
             said = {"steps": outcome.steps, "tokens": outcome.tokens, "best_step": outcome.best_step}
