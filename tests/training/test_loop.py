@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ragtune.data.records import Dataset
+from ragtune.data.records import Candidate, Dataset, Query
 from ragtune.errors import NonFiniteLossError, RecipeError
 from ragtune.models.base import Scorer
 from ragtune.training.loop import TrainingJob, train
@@ -186,6 +186,37 @@ def test_every_precision_learns(precision: str, job_of: MakeJob) -> None:
     train(job)
     found = [line["loss"] for line in log_lines(job) if "loss" in line]
     assert sum(found[-3:]) < 0.6 * sum(found[:3])
+
+
+@pytest.mark.parametrize("loss", ["cosent", "cosine_similarity"])
+def test_scored_pairs_are_learnt(loss: str, job_of: MakeJob, tiny_dataset: Callable[..., Dataset]) -> None:
+    """Each query with one passage and a score between 0 and 1, no in-batch negatives."""
+    dataset = tiny_dataset()
+    train_ids = list(dataset.qrels["train"])
+    for place, query_id in enumerate(train_ids):
+        (corpus_id,) = dataset.qrels["train"][query_id]
+        dataset.candidates[query_id] = [Candidate(corpus_id=corpus_id, relevance=place % 5 / 4)]
+    dataset.qrels["train"] = {query_id: {} for query_id in train_ids}
+    dataset.info.in_batch_negatives = False
+    job = job_of(dataset=dataset, epochs=15, losses=loss, batch_size=20)
+    train(job)
+    found = [line["loss"] for line in log_lines(job)]
+    assert sum(found[-3:]) < 0.5 * sum(found[:3])
+
+
+def test_texts_with_a_class_draw_together(job_of: MakeJob, tiny_dataset: Callable[..., Dataset]) -> None:
+    dataset = tiny_dataset()
+    for place, query_id in enumerate(dataset.qrels["train"]):
+        query = dataset.queries[query_id]
+        dataset.queries[query_id] = Query(id=query_id, text=query.text, metadata={"label": "abc"[place % 3]})
+    job = job_of(dataset=dataset, epochs=20, batch_size=20, losses={"name": "softmax", "temperature": 0.1})
+    train(job)
+    rows = job.training_set.rows
+    vectors = torch.from_numpy(job.model.encode([row.text for row in rows], kind="query"))
+    passages = torch.from_numpy(job.model.encode(job.training_set.passages, kind="passage"))
+    score_QC = vectors @ passages[[int(row.positives[0].passage_id) for row in rows]].T
+    same_QC = torch.tensor([[a.label == b.label for b in rows] for a in rows])
+    assert score_QC[same_QC].mean() > score_QC[~same_QC].mean() + 0.3
 
 
 def test_bf16_is_close_to_fp32(job_of: MakeJob) -> None:
