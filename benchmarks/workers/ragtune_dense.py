@@ -15,9 +15,8 @@ from ragtune.models.base import Scorer, TokenBatch
 from ragtune.models.tokens import token_store
 from ragtune.recipe import DataRecipe, ModelRecipe, SourceRecipe, TrainRecipe
 from ragtune.training.batches import BatchPlan
-from ragtune.training.examples import Source, TrainingSet, build_training_set
+from ragtune.training.examples import Source, Texts, TrainingSet, build_training_set
 from ragtune.training.loop import TrainingJob, train
-from ragtune.training.step import Texts
 
 SEED = 13
 JobBatch = list[dict[str, Any]]

@@ -222,6 +222,22 @@ class FalseNegativeRecipe(Part):
 
 
 @final
+class MiningRecipe(Part):
+    """Hard negatives found by the model that is being trained, anew as it learns (Xiong et al. 2021, ANCE)."""
+
+    negatives: Positive = 4
+    """Mined negatives a query brings into a step, beside ``data.group_size``."""
+    first_epoch: Annotated[int, Field(ge=0)] = 1
+    """The epoch, counted from 0, before which the first mining happens; 0 mines with the untrained model."""
+    every_epochs: Positive = 1
+    """Mine again after this many epochs."""
+    depth: Positive = 50
+    """Ranks that negatives are drawn from."""
+    margin: Share = 0.05
+    """A passage that scores above (1 - margin) times the best positive may be relevant and is left alone."""
+
+
+@final
 class TrainRecipe(Part):
     """The training loop."""
 
@@ -255,6 +271,8 @@ class TrainRecipe(Part):
     """Teacher scores are needed: a row without them is an error, and a loss that reads them must be named."""
     false_negatives: FalseNegativeRecipe | None = None
     """Mask suspected false negatives by score."""
+    mining: MiningRecipe | None = None
+    """Mine hard negatives while training."""
     negatives_across_devices: bool = True
     """Passages of the other processes count as candidates too."""
     matryoshka: MatryoshkaRecipe | None = None

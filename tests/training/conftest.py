@@ -19,11 +19,11 @@ from ragtune.recipe import DataRecipe, ModelRecipe, SourceRecipe, TrainRecipe
 from ragtune.training import telemetry
 from ragtune.training.batches import Batch, BatchPlan
 from ragtune.training.distributed import World
-from ragtune.training.examples import Source, TrainingSet, build_training_set
+from ragtune.training.examples import Source, Texts, TrainingSet, build_training_set
 from ragtune.training.loop import Evaluator, TrainingJob
 from ragtune.training.objective import Objective
 from ragtune.training.precision import Compute
-from ragtune.training.step import Step, StepResult, Texts
+from ragtune.training.step import Step, StepResult
 
 
 @pytest.fixture(autouse=True)

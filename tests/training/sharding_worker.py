@@ -23,10 +23,9 @@ from ragtune.pipeline.tuning import recompute_layers
 from ragtune.recipe import DataRecipe, ModelRecipe, Recipe, SourceRecipe, TrainRecipe
 from ragtune.training import telemetry
 from ragtune.training.distributed import World
-from ragtune.training.examples import Source, build_training_set
+from ragtune.training.examples import Source, Texts, build_training_set
 from ragtune.training.loop import TrainingJob, train
 from ragtune.training.sharding import placed
-from ragtune.training.step import Texts
 from ragtune.training.world import Launched
 
 ROWS_A_STEP = 6

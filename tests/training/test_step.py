@@ -20,8 +20,8 @@ from ragtune.pipeline.tuning import recompute_layers
 from ragtune.scoring.losses import LOSSES
 from ragtune.scoring.targets import fill_targets
 from ragtune.training.batches import Batch, BatchPlan
-from ragtune.training.examples import TrainingSet
-from ragtune.training.step import StepResult, Texts
+from ragtune.training.examples import Texts, TrainingSet
+from ragtune.training.step import StepResult
 
 RunStep = Callable[..., tuple[StepResult, dict[str, Tensor]]]
 CUTS = {"a graph for all": (4096, 10**6), "recomputed": (64, 0), "a graph for some": (64, 128)}

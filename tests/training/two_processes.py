@@ -23,9 +23,8 @@ from ragtune.models.tokens import token_store
 from ragtune.recipe import DataRecipe, ModelRecipe, TrainRecipe
 from ragtune.training import telemetry
 from ragtune.training.distributed import World
-from ragtune.training.examples import Source, build_training_set
+from ragtune.training.examples import Source, Texts, build_training_set
 from ragtune.training.loop import TrainingJob, train
-from ragtune.training.step import Texts
 from ragtune.training.world import Launched
 
 

@@ -41,7 +41,9 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         table.add_column(heading, justify="right" if numeric else "left")
     for row in listed:
         table.add_row(*row)
-    Console(soft_wrap=True).print(table)
+    console = Console()
+    # a table cut to a narrow or unknown terminal would hide numbers
+    Console(width=max(console.width, 160)).print(table)
 
 
 def _is_number(cell: str) -> bool:

@@ -85,6 +85,8 @@ class Scorer(nn.Module, abc.ABC):
     family: ClassVar[str]
     name: str
     settings: dict[Kind, TextSettings]
+    encode_dtype: torch.dtype
+    """What ``encode`` computes in."""
     packed: bool
     """Whether micro-batches run without padding."""
     forward_dtype: torch.dtype | None = None
@@ -138,6 +140,10 @@ class Scorer(nn.Module, abc.ABC):
         self, texts: Sequence[str], *, kind: Kind, label: str = "", prompts: Sequence[str | None] | None = None
     ) -> np.ndarray:
         """Representations of many texts, float32, in their order; a text's own prompt replaces the setting's."""
+
+    @abc.abstractmethod
+    def encode_tokens(self, sequences: Sequence[TokenIds], *, label: str = "") -> np.ndarray:
+        """Representations of texts that are tokenised already, float32, in their order."""
 
     @abc.abstractmethod
     def save(self, folder: Path) -> None:

@@ -6,7 +6,7 @@ Letters: B texts, N tokens of all texts together, T tokens of the longest, H hid
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, final
@@ -191,31 +191,27 @@ class DenseModel(Scorer):
         self, texts: Sequence[str], *, kind: Kind, label: str = "", prompts: Sequence[str | None] | None = None
     ) -> np.ndarray:
         """``vector_BD`` float32 of many texts, in their order; computed in ``encode_dtype``."""
-        out_BD = np.empty((len(texts), self.dims), dtype=np.float32)
-        work = list(self._encode_batches(texts, kind=kind, prompts=prompts))
-        was_training = self.training
-        self.eval()
-        half = (
-            {}
-            if self.encode_dtype == torch.float32
-            else {n: p.to(self.encode_dtype) for n, p in self.named_parameters()}
-        )
-        with torch.inference_mode():
-            for places, sequences in progress(work, label=label or f"encoding {kind}s"):
-                batch = TokenBatch.of(sequences, device=self.device)
-                out_BD[places] = torch.func.functional_call(self, half, (batch,)).cpu().numpy()
-        self.train(was_training)
-        return out_BD
-
-    def _encode_batches(
-        self, texts: Sequence[str], *, kind: Kind, prompts: Sequence[str | None] | None
-    ) -> Iterator[tuple[list[int], list[TokenIds]]]:
-        """Equal texts once each would save little here: callers give distinct passages. Long texts come first."""
+        parts = [np.empty((0, self.dims), dtype=np.float32)]
         for first in range(0, len(texts), ENCODE_TEXTS):
             part = slice(first, first + ENCODE_TEXTS)
             sequences = self.tokenize(texts[part], kind=kind, prompts=None if prompts is None else prompts[part])
-            for places in token_batches([len(s) for s in sequences], budget=ENCODE_TOKENS):
-                yield [first + i for i in places], [sequences[i] for i in places]
+            parts.append(self.encode_tokens(sequences, label=label or f"encoding {kind}s"))
+        return np.concatenate(parts)
+
+    def encode_tokens(self, sequences: Sequence[TokenIds], *, label: str = "") -> np.ndarray:
+        """``vector_BD`` float32 of texts that are tokenised already; computed in ``encode_dtype``."""
+        out_BD = np.empty((len(sequences), self.dims), dtype=np.float32)
+        work = list(token_batches([len(s) for s in sequences], budget=ENCODE_TOKENS))
+        was_training = self.training
+        self.eval()
+        full = self.encode_dtype == torch.float32
+        half = {} if full else {n: p.to(self.encode_dtype) for n, p in self.named_parameters()}
+        with torch.inference_mode():
+            for places in progress(work, label=label or "encoding"):
+                batch = TokenBatch.of([sequences[i] for i in places], device=self.device)
+                out_BD[places] = torch.func.functional_call(self, half, (batch,)).cpu().numpy()
+        self.train(was_training)
+        return out_BD
 
     def save(self, folder: Path) -> None:
         """Write a sentence-transformers folder, whole or not at all."""

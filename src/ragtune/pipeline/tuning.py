@@ -22,10 +22,9 @@ from ragtune.models.base import Scorer
 from ragtune.models.dense import DenseModel
 from ragtune.models.tokens import token_store
 from ragtune.recipe import Recipe
-from ragtune.training.examples import Source, TrainingSet, build_training_set
+from ragtune.training.examples import Source, Texts, TrainingSet, build_training_set
 from ragtune.training.loop import Evaluator, TrainingJob, TrainingOutcome, train
 from ragtune.training.precision import compute_dtype
-from ragtune.training.step import Texts
 from ragtune.training.world import Launched
 
 # All fp32: weights and two moments of a checkpoint and of the one that replaces it, two times best weights

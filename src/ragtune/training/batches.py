@@ -16,6 +16,7 @@ import numpy as np
 from ragtune.recipe import DataRecipe
 from ragtune.scoring.targets import OwnCandidate, TargetRow
 from ragtune.training.examples import TrainingRow, TrainingSet
+from ragtune.training.mining import Miner
 
 # A positive shorter than this many characters is not cut for augmentation
 SHUFFLE_MIN_CHARS = 100
@@ -50,6 +51,7 @@ class BatchPlan:
     world_size: int
     drop_last: bool
     seed: int
+    miner: Miner | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -85,7 +87,7 @@ class BatchPlan:
         for place, number in enumerate(row_numbers):
             row = self.training_set.rows[number]
             rng = np.random.default_rng([self.seed, epoch, 1, number])
-            chosen = self._group(row, rng)
+            chosen = self._group(row, rng) + self._mined(number, rng)
             rank = place // per_rank
             for own in chosen:
                 column.setdefault(own.passage_id, set()).add(rank)
@@ -106,6 +108,9 @@ class BatchPlan:
         count = len(row.positives) if wanted == "all" else min(wanted, len(row.positives))
         positives = _drawn(row.positives, count, rng)
         return positives + _drawn(row.negatives, max(0, self.recipe.group_size - len(positives)), rng)
+
+    def _mined(self, number: int, rng: np.random.Generator) -> list[OwnCandidate]:
+        return [] if self.miner is None else self.miner.negatives(number, rng)
 
     def _shuffled(self, chosen: Sequence[OwnCandidate], rng: np.random.Generator) -> dict[str, str]:
         """Positives that are cut in three pieces and put together in another order."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+from torch import Tensor
 
 from ragtune.data.duplicates import plain_text
 from ragtune.data.records import Dataset, Passage
 from ragtune.errors import DataError, Problem
+from ragtune.models.tokens import TokenStore
 from ragtune.recipe import DataRecipe, SourceRecipe
 from ragtune.scoring.targets import OwnCandidate
 
@@ -76,6 +78,16 @@ class Source:
 
     recipe: SourceRecipe
     dataset: Dataset
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The tokenised queries (by row number) and passages (by pool id); ``frozen_PD`` are passage vectors that stay."""
+
+    queries: TokenStore
+    passages: TokenStore
+    frozen_PD: Tensor | None = None
 
 
 def build_training_set(sources: Sequence[Source], *, recipe: DataRecipe, seed: int, distillation: bool) -> TrainingSet:

@@ -22,12 +22,13 @@ from ragtune.run import progress as progress_bar
 from ragtune.training.batches import BatchPlan
 from ragtune.training.checkpoint import Checkpoints, Progress
 from ragtune.training.distributed import World
-from ragtune.training.examples import TrainingSet
+from ragtune.training.examples import Texts, TrainingSet
+from ragtune.training.mining import Miner
 from ragtune.training.objective import Objective
 from ragtune.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from ragtune.training.precision import check_precision, compute_dtype
 from ragtune.training.sharding import placed
-from ragtune.training.step import Step, Texts
+from ragtune.training.step import Step
 from ragtune.training.telemetry import TrainLog, Window, log_record, matmul_ceiling, peak_memory_bytes
 
 Evaluator = Callable[[Scorer], dict[str, float]]
@@ -80,6 +81,9 @@ class _Training:
         recipe, device = job.recipe, job.model.device
         check_precision(recipe.precision, device=device)
         self.dtype = compute_dtype(recipe.precision, device=device)
+        self.miner = recipe.mining and Miner(
+            recipe.mining, training_set=job.training_set, texts=job.texts, folder=job.folder / "mined"
+        )
         self.plan = BatchPlan(
             training_set=job.training_set,
             recipe=job.data,
@@ -87,6 +91,7 @@ class _Training:
             world_size=job.world.size,
             drop_last=recipe.drop_last,
             seed=job.seed,
+            miner=self.miner,
         )
         self.weights = placed(job.model, recipe=recipe, dtype=self.dtype, world=job.world)
         self.compute = self.weights.compute
@@ -173,6 +178,7 @@ class _Training:
                 break
             began = time.perf_counter()
             rate = learning_rate(recipe, step=step, total_steps=self.total_steps)
+            self._mine(step)
             self._one_step(step, rate)
             self.window.seconds += time.perf_counter() - began
             self.progress.step = step + 1
@@ -214,6 +220,18 @@ class _Training:
         self.window.gradient_norm = self._update(rate)
         if not math.isfinite(self.window.gradient_norm) and not self.scaler.is_enabled():
             raise NonFiniteLossError(self._bad_gradient(batches))
+
+    def _mine(self, step: int) -> None:
+        """Negatives of the step's epoch, when the recipe mines; in the precision of training."""
+        if self.miner is None:
+            return
+        if self.miner.is_ready(step // self.steps_per_epoch):
+            return
+        with self.weights.whole():
+            self.job.model.encode_dtype = self.dtype
+            self.miner.refresh(self.job.model, epoch=step // self.steps_per_epoch, writes=self.job.world.rank == 0)
+            self.job.model.encode_dtype = torch.float32
+        self.job.world.wait()
 
     def _batches(self, epoch: int) -> list[list[int]]:
         if self.drawn is None or self.drawn[0] != epoch:

@@ -21,23 +21,13 @@ from torch import Tensor
 
 from ragtune.errors import NonFiniteLossError
 from ragtune.models.base import TokenBatch, TokenIds, token_batches
-from ragtune.models.tokens import TokenStore
 from ragtune.recipe import TrainRecipe
 from ragtune.scoring.targets import Targets, fill_targets
 from ragtune.training.batches import Batch
 from ragtune.training.distributed import World
+from ragtune.training.examples import Texts
 from ragtune.training.objective import Objective, ObjectiveValue
 from ragtune.training.precision import Compute
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """The tokenised queries (by row number) and passages (by pool id); ``frozen_PD`` are passage vectors that stay."""
-
-    queries: TokenStore
-    passages: TokenStore
-    frozen_PD: Tensor | None = None
 
 
 @final
