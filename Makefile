@@ -17,7 +17,7 @@ demo: $(VENV)/installed
 	$(BIN)/ragtune demo
 
 test: lint
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 	$(BIN)/mkdocs build --strict --quiet
 
 lint: $(VENV)/installed-test
