@@ -57,12 +57,17 @@ def read_texts(data: Path) -> Texts:
 
 
 def read_rows(data: Path, *, negatives: int) -> list[Row]:
-    """The training queries with their positive and ``negatives`` given negatives, in file order."""
+    """The training queries with their positive and ``negatives`` given negatives, in file order.
+
+    A row with a blank text is left out: ragtune does not train on it, and all are to do the same work.
+    """
+    texts = read_texts(data)
     negative_ids = dict(_read_tsv(data / "negatives_seed520.tsv")) if negatives else {}
     rows = []
     for query_id, passage_id, *_ in _read_tsv(data / "qrels" / "train.tsv"):
         own = [pid for pid in negative_ids.get(query_id, "").split() if pid != passage_id][:negatives]
-        if len(own) == negatives:
+        whole = texts.queries[query_id] and all(texts.passages[pid] for pid in (passage_id, *own))
+        if len(own) == negatives and whole:
             rows.append(Row(query_id, (passage_id, *own)))
     return rows
 
