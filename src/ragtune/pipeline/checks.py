@@ -6,20 +6,19 @@ Each check raises ``InputError`` with all that it found; ``together`` runs sever
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from ragtune.data.records import Dataset
-from ragtune.errors import DataError, InputError, OutOfSpaceError, Problem, RecipeError, did_you_mean
+from ragtune.errors import DataError, InputError, Problem, RecipeError, did_you_mean
 from ragtune.evaluation.evaluate import check_plan
 from ragtune.measures import parse_measure
 from ragtune.models.adapting import prepare_for_training
 from ragtune.models.dense import DenseModel
 from ragtune.pipeline.loading import loaded, other_model
-from ragtune.pipeline.tuning import DISK_COPIES
+from ragtune.pipeline.tuning import check_disk
 from ragtune.recipe import Recipe
 from ragtune.run import nearest_folder
 from ragtune.training.objective import check_objective
@@ -148,7 +147,7 @@ def check_models(recipe: Recipe) -> None:
     disk is too small for the checkpoints.
     """
     model = loaded(recipe.model)
-    _check_disk(model, recipe.run)
+    check_disk(model, recipe.run)
     base = recipe.evaluate.baseline or recipe.model.name
     sizes = {f"the model {recipe.model.name}": model.dims}
     together(
@@ -157,16 +156,6 @@ def check_models(recipe: Recipe) -> None:
         lambda: _check_measured_dims(recipe, {**sizes, f"the baseline {base}": _base_dims(recipe, model, base)}),
         lambda: _check_trainable(recipe, model),
     )
-
-
-def _check_disk(model: DenseModel, folder: Path) -> None:
-    needed = DISK_COPIES * 4 * sum(p.numel() for p in model.parameters())
-    free = shutil.disk_usage(nearest_folder(folder)).free
-    if free < needed:
-        raise OutOfSpaceError(
-            f"{folder} has {free / 1e9:.3g} GB free, training needs up to {needed / 1e9:.3g} GB for its checkpoints; "
-            "free some space or choose another run folder"
-        )
 
 
 def _device() -> torch.device:

@@ -22,6 +22,7 @@ from ragtune.models.base import Scorer
 from ragtune.models.dense import DenseModel
 from ragtune.models.tokens import token_store
 from ragtune.recipe import Recipe
+from ragtune.run import nearest_folder
 from ragtune.training.examples import Source, Texts, TrainingSet, build_training_set
 from ragtune.training.loop import Evaluator, TrainingJob, TrainingOutcome, train
 from ragtune.training.precision import compute_dtype
@@ -43,7 +44,7 @@ def tune(
     for notice in training_set.notices:
         say(f"  note: {notice}")
     model = _model(recipe, launched)
-    _check_disk(model, folder)
+    check_disk(model, folder)
     frozen = _frozen_side(recipe)
     with launched.world.first_alone():
         texts = _texts(model, training_set, folder=folder / "train" / "tokens", frozen=frozen)
@@ -102,13 +103,14 @@ def recompute_layers(model: DenseModel) -> None:
         model.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
-def _check_disk(model: DenseModel, folder: Path) -> None:
+def check_disk(model: DenseModel, folder: Path) -> None:
+    """Raise ``OutOfSpaceError`` where ``folder`` has no room for a run's checkpoints and model."""
     needed = DISK_COPIES * 4 * sum(p.numel() for p in model.parameters())
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(nearest_folder(folder)).free
     if free < needed:
         raise OutOfSpaceError(
-            f"{folder} has {free / 1e9:.1f} GB free, training needs up to {needed / 1e9:.1f} GB for its "
-            "checkpoints; free some space or choose another run folder"
+            f"{folder} has {free / 1e9:.3g} GB free, training needs up to {needed / 1e9:.3g} GB for its checkpoints; "
+            "free some space or choose another run folder"
         )
 
 
