@@ -71,6 +71,10 @@ class DataError(InputError):
     """A dataset or an imported file is wrong."""
 
 
+class UnreadableFileError(InputError):
+    """A document cannot be read: encrypted, broken, empty, or of a kind that nothing here reads."""
+
+
 class ModelError(InputError):
     """A model folder or name is wrong."""
 
