@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final, get_args
+from typing import Any, TypeVar, final, get_args, overload
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,6 +15,7 @@ from ragtune.errors import InputError, Problem, RecipeError, did_you_mean
 from ragtune.recipe import Recipe
 
 Place = tuple[str | int, ...]
+AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
 
 
 @final
@@ -40,10 +41,14 @@ class Setting:
 Override = str | Setting
 
 
-def load_recipe(path: Path | str, *, overrides: Sequence[Override] = ()) -> Recipe:
+@overload
+def load_recipe(path: Path | str, *, overrides: Sequence[Override] = ...) -> Recipe: ...
+@overload
+def load_recipe(path: Path | str, *, overrides: Sequence[Override] = ..., kind: type[AnyRecipe]) -> AnyRecipe: ...
+def load_recipe(path: Path | str, *, overrides: Sequence[Override] = (), kind: type[BaseModel] = Recipe) -> BaseModel:
     """Read a recipe file; ``overrides`` are ``dotted.key=value`` strings whose values are YAML, or ``Setting``s.
 
-    Raises ``RecipeError`` with every problem found.
+    ``kind`` is the recipe's class: a run's, or that of one stage. Raises ``RecipeError`` with every problem found.
     """
     path = Path(path)
     try:
@@ -76,16 +81,34 @@ def load_recipe(path: Path | str, *, overrides: Sequence[Override] = ()) -> Reci
         )
     _refuse_repeated(keys, path)
     places = {place: f"{path}:{line}" for place, line in keys}
-    return parse_recipe(values, overrides=overrides, places=places, origin=str(path))
+    return parse_recipe(values, overrides=overrides, places=places, origin=str(path), kind=kind)
 
 
+@overload
+def parse_recipe(
+    values: Mapping[str, Any],
+    *,
+    overrides: Sequence[Override] = ...,
+    places: Mapping[Place, str] | None = ...,
+    origin: str = ...,
+) -> Recipe: ...
+@overload
+def parse_recipe(
+    values: Mapping[str, Any],
+    *,
+    overrides: Sequence[Override] = ...,
+    places: Mapping[Place, str] | None = ...,
+    origin: str = ...,
+    kind: type[AnyRecipe],
+) -> AnyRecipe: ...
 def parse_recipe(
     values: Mapping[str, Any],
     *,
     overrides: Sequence[Override] = (),
     places: Mapping[Place, str] | None = None,
     origin: str = "recipe",
-) -> Recipe:
+    kind: type[BaseModel] = Recipe,
+) -> BaseModel:
     """A recipe from plain values; ``places`` says where each key was written. Raises ``RecipeError``."""
     places = dict(places or {})
     merged = _copied(values)
@@ -99,9 +122,9 @@ def parse_recipe(
     if wrong:
         raise RecipeError(wrong)
     try:
-        return Recipe.model_validate(merged)
+        return kind.model_validate(merged)
     except ValidationError as error:
-        raise RecipeError(_problems(error, places=places, origin=origin)) from error
+        raise RecipeError(_problems(error, kind=kind, places=places, origin=origin)) from error
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -235,7 +258,9 @@ def _dotted(place: Place) -> str:
     return ".".join(str(key) for key in place) or "the recipe"
 
 
-def _problems(error: ValidationError, *, places: Mapping[Place, str], origin: str) -> list[Problem]:
+def _problems(
+    error: ValidationError, *, kind: type[BaseModel], places: Mapping[Place, str], origin: str
+) -> list[Problem]:
     items = error.errors(include_url=False)
     by_place: dict[Place, list[Any]] = {}
     for item in items:
@@ -245,34 +270,34 @@ def _problems(error: ValidationError, *, places: Mapping[Place, str], origin: st
             len(o["loc"]) > len(whole) and o["loc"][: len(whole)] == whole for o in items
         ):
             continue
-        place = whole if item["type"] == "extra_forbidden" else _known_part(whole)
+        place = whole if item["type"] == "extra_forbidden" else _known_part(kind, whole)
         by_place.setdefault(place, []).append(item)
     return [
-        _problem(place, found, where=f"{_where(place, places) or origin} ({_dotted(place)})")
+        _problem(kind, place, found, where=f"{_where(place, places) or origin} ({_dotted(place)})")
         for place, found in by_place.items()
     ]
 
 
-def _problem(place: Place, items: Sequence[Any], *, where: str) -> Problem:
+def _problem(kind: type[BaseModel], place: Place, items: Sequence[Any], *, where: str) -> Problem:
     """One problem; several items are the ways in which a value could have been right."""
-    dotted, kind = _dotted(place), items[0]["type"]
-    if kind == "extra_forbidden":
-        do = did_you_mean(str(place[-1]), list(_fields(place[:-1])))
+    dotted, fault = _dotted(place), items[0]["type"]
+    if fault == "extra_forbidden":
+        do = did_you_mean(str(place[-1]), list(_fields(kind, place[:-1])))
         return Problem(what=f"unknown key {place[-1]!r}", where=where, found=dotted, do=do)
-    if kind == "missing":
+    if fault == "missing":
         do = f"add {dotted!r} or --set {dotted}=..."
         return Problem(what=f"{dotted} is missing", where=where, found="no value", do=do)
     wanted = " or ".join(item["msg"].removeprefix("Value error, ") for item in items)
-    if kind == "model_type":
-        wanted = f"write its keys, for example {dotted}.{_fields(place)[0]}"
+    if fault == "model_type":
+        wanted = f"write its keys, for example {dotted}.{_fields(kind, place)[0]}"
     return Problem(what=f"{dotted} is wrong", where=where, found=repr(items[0]["input"])[:200], do=wanted)
 
 
-def _known_part(place: Place) -> Place:
+def _known_part(kind: type[BaseModel], place: Place) -> Place:
     """``place`` up to the last key that a recipe has; pydantic adds names of its own for the sides of a union."""
     for end in range(1, len(place) + 1):
         key = place[end - 1]
-        if isinstance(key, str) and key not in _fields(place[: end - 1]):
+        if isinstance(key, str) and key not in _fields(kind, place[: end - 1]):
             return place[: end - 1]
     return place
 
@@ -285,9 +310,9 @@ def _where(place: Place, places: Mapping[Place, str]) -> str | None:
     return next((where for below, where in places.items() if place and below[: len(place)] == place), None)
 
 
-def _fields(place: Place) -> tuple[str, ...]:
-    """The keys that are known at a place in the recipe."""
-    part: type[BaseModel] = Recipe
+def _fields(kind: type[BaseModel], place: Place) -> tuple[str, ...]:
+    """The keys that are known at a place in a recipe."""
+    part = kind
     for key in place:
         if isinstance(key, int):
             continue
