@@ -75,10 +75,7 @@ def _(block: ListBlock) -> str:
 
 @block_text.register
 def _(block: Table) -> str:
-    if not any(cell.strip() for row in block.rows for cell in row):
-        return " ".join(block.caption.split())
-    caption = [" ".join(block.caption.split())] if block.caption.strip() else []
-    return "\n".join([*caption, *map(row_text, block.rows)])
+    return "\n".join([*table_head(block), *table_body(block)])
 
 
 @block_text.register
@@ -86,10 +83,22 @@ def _(block: Code) -> str:
     return block.text.strip("\n") if block.text.strip() else ""
 
 
-def row_text(row: tuple[str, ...]) -> str:
-    """A table's row as one line.
+def table_head(table: Table) -> list[str]:
+    """The lines over a table's rows: its caption and its header rows."""
+    lines = [" ".join(table.caption.split()), *map(row_text, table.rows[: table.header_rows])]
+    return [line for line in lines if line]
 
-    >>> row_text(("a", " b\\nc", ""))
-    'a | b c |'
+
+def table_body(table: Table) -> list[str]:
+    """A table's rows below its header, one line each; a row of empty cells is none."""
+    return [line for line in map(row_text, table.rows[table.header_rows :]) if line]
+
+
+def row_text(row: tuple[str, ...]) -> str:
+    r"""A table's row as one line; empty when all of its cells are.
+
+    >>> row_text(("a", " b\nc", "")), row_text(("", ""))
+    ('a | b c |', '')
     """
-    return CELL_SEPARATOR.join(" ".join(cell.split()) for cell in row).strip()
+    cells = [" ".join(cell.split()) for cell in row]
+    return CELL_SEPARATOR.join(cells).strip() if any(cells) else ""

@@ -12,6 +12,7 @@ Span = tuple[int, int]
 _CLOSERS = "\"'”’»)\\]}」』】）》〉〕"
 _FULL_STOP = re.compile(f"[。！？｡]+[！？!?。]*[{_CLOSERS}]*|[.!?…]+[{_CLOSERS}]*|\n+")
 _CHINESE_END = frozenset("。！？｡")
+_BRACKETS = frozenset("）)】]")
 _LAST_WORD = re.compile(r"[^\s(\[{\"'“‘（「『《]*$")
 _NEXT_WORD = re.compile(r"[\s\"'“‘(\[（「『《]*(\w[\w'’-]*)?")
 _LONGEST_WORD = 40
@@ -34,7 +35,10 @@ _NUMBERED = frozenset(
 )
 # These may end a sentence; then its successor opens as sentences do.
 _MAYBE = frozenset(
-    "inc ltd co corp llc plc bros etc al jr sr ph.d m.d b.a m.a u.s u.k u.n e.u a.m p.m dept est".split()
+    """
+    inc ltd co corp llc plc bros etc al jr sr dept est
+    ph.d m.d b.a m.a u.s u.k u.n e.u a.m p.m
+    """.split()  # noqa: SIM905
 )
 _OPENERS = frozenset(
     """
@@ -106,10 +110,10 @@ def _sentence_ends(text: str) -> Iterator[int]:
 def _ends_sentence(text: str, mark: re.Match[str], start: int) -> bool:
     """Whether a full stop, as ``mark`` found it, ends the sentence that began at ``start``."""
     marks, after = mark.group(), text[mark.end() : mark.end() + 40]
-    if marks[0] == "\n" or marks[0] in _CHINESE_END:
+    if marks[0] == "\n" or not after.strip():
         return True
-    if not after.strip():
-        return True
+    if marks[0] in _CHINESE_END:
+        return marks[-1] not in _BRACKETS or after[0].isspace()
     if not after[0].isspace():
         return bool(_WORD.match(after) and re.match(f"[{CJK}]", after)) and marks[0] in "!?."
     found = _NEXT_WORD.match(after)
