@@ -115,6 +115,7 @@ class MineRecipe(Part):
             (last > self.depth, f"max_rank is beyond depth ({self.depth}): raise depth"),
             (self.min_rank > last, f"min_rank {self.min_rank} is beyond the last rank {last}"),
             (limits, "min_score is above max_score"),
+            (self.choice != "top" and self.choose_from < self.negatives, "choose_from is smaller than negatives"),
         ]
 
 

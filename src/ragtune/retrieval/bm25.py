@@ -32,7 +32,7 @@ class BM25Retriever(Retriever):
 
     def retrieve(self, queries: Sequence[Query], *, k: int) -> Ranking:
         """At most k passages that share a word with the query."""
-        found = [_best(self.score(query.text), self._tie_rank_N, k) for query in queries]
+        found = [self.best(self.score(query.text), k=k) for query in queries]
         return Ranking(
             [query.id for query in queries],
             [self.ids[index].tolist() for index, _ in found],
@@ -47,6 +47,15 @@ class BM25Retriever(Retriever):
         scores: NDArray[np.float32] = self._index.get_scores(known)
         return scores
 
+    def best(self, score_N: NDArray[np.float32], *, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Rows and scores of the k best above 0 of what ``score`` gave; ties at the edge are settled by id."""
+        found = np.flatnonzero(score_N > 0)
+        if len(found) > k:
+            edge = np.partition(score_N[found], len(found) - k)[len(found) - k]
+            found = found[score_N[found] >= edge]
+        order = np.lexsort((self._tie_rank_N[found], -score_N[found]))[:k]
+        return found[order], score_N[found[order]]
+
 
 def _index(tokens: Sequence[Sequence[str]], *, k1: float, b: float) -> Any:
     """The bm25s index; None when the corpus has no word at all."""
@@ -58,15 +67,3 @@ def _index(tokens: Sequence[Sequence[str]], *, k1: float, b: float) -> Any:
     index = bm25s.BM25(method="lucene", k1=k1, b=b, backend="numpy")
     index.index([list(row) for row in tokens], show_progress=False)
     return index
-
-
-def _best(
-    score_N: NDArray[np.float32], tie_rank_N: NDArray[np.int64], k: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Rows and scores of the k best above 0; ties at the edge are settled by id like all others."""
-    found = np.flatnonzero(score_N > 0)
-    if len(found) > k:
-        edge = np.partition(score_N[found], len(found) - k)[len(found) - k]
-        found = found[score_N[found] >= edge]
-    order = np.lexsort((tie_rank_N[found], -score_N[found]))[:k]
-    return found[order], score_N[found[order]]
