@@ -16,13 +16,12 @@ from ragtune.documents.read_pdf_columns import find_tables
 from ragtune.documents.read_pdf_furniture import running_lines
 from ragtune.documents.read_pdf_grids import FoundTable, ruled_tables
 from ragtune.documents.read_pdf_joining import join_tables
-from ragtune.documents.read_pdf_layout import Row, boxed, joined, pieces_of, regions_of, rows_of
+from ragtune.documents.read_pdf_layout import Row, boxed, is_caption, joined, pieces_of, regions_of, rows_of
 from ragtune.documents.read_pdf_text import (
     Part,
     TablePart,
     TextPart,
     full_text,
-    is_caption,
     join_parts,
     plain,
     text_parts,
@@ -62,7 +61,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         import pypdfium2 as pdfium
     except ImportError as error:
-        raise MissingExtraError(package="pypdfium2", extra="documents", needed_for="reading PDF files") from error
+        raise MissingExtraError(package="pypdfium2", extra="ingest", needed_for="reading PDF files") from error
     try:
         document = pdfium.PdfDocument(path)
     except pdfium.PdfiumError as error:

@@ -10,7 +10,17 @@ from statistics import median
 from typing import final
 
 from ragtune.documents.read_pdf_grids import FoundTable
-from ragtune.documents.read_pdf_layout import CURRENCY, MARKER, Piece, Row, boxed, join_lines, joined, looks_numeric
+from ragtune.documents.read_pdf_layout import (
+    CURRENCY,
+    MARKER,
+    Piece,
+    Row,
+    boxed,
+    is_caption,
+    join_lines,
+    joined,
+    looks_numeric,
+)
 from ragtune.documents.read_pdf_words import Box, Word
 
 FAR = 2.6
@@ -19,6 +29,10 @@ FAR = 2.6
 _YEAR = re.compile(r"(?:fy\s*)?(?:19|20)\d\d[a-z]?|[A-Z][a-z]{2,8}\.? \d{1,2},( \d{4})?", re.IGNORECASE)
 _SPLIT_GAP = 0.45
 """Two words this far apart (letter heights) may stand in two columns; a word space is narrower."""
+
+
+_COLUMN_GAP = 0.6
+"""A blank of this many letter heights may be a column's border, when nearly all rows have one there."""
 
 
 @final
@@ -63,16 +77,23 @@ def _run_end(rows: Sequence[Row], start: int) -> int:
     end, single = start, 0
     for j in range(start + 1, len(rows)):
         high = median(p.bottom - p.top for p in rows[j])
-        if boxed(rows[j])[1] - boxed(rows[j - 1])[3] > FAR * high:
+        if boxed(rows[j])[1] - boxed(rows[j - 1])[3] > FAR * high or _is_text(rows[j], wide):
             break
         if len(rows[j]) > 1:
             end, single = j, 0
             continue
         single += 1
-        piece = rows[j][0]
-        if single > 3 or (piece.right - piece.left > 0.8 * wide and len(piece.words) > 8):
+        if single > 3:
             break
     return end
+
+
+def _is_text(row: Row, wide: float) -> bool:
+    """Whether a row is a caption or a line of running text, justified ones with wide blanks included."""
+    words = [word for piece in row for word in piece.words]
+    filled = sum(piece.right - piece.left for piece in row) > 0.8 * wide
+    amounts = sum(looks_numeric(word.text) for word in words)
+    return is_caption(row[0].text) or (filled and len(words) > 7 and amounts < 0.25 * len(words))
 
 
 def _titles(found: Sequence[FoundTable | Row]) -> list[Row]:
@@ -139,10 +160,11 @@ def _columns(rows: Sequence[Row]) -> _Columns | None:
 
 
 def _amounts_apart(piece: Piece) -> list[list[Word]]:
-    """The words of a piece, parted behind every amount that another amount or a currency sign follows."""
+    """The words of a piece, parted at wider blanks and behind an amount that another or a currency sign follows."""
     parts = [[piece.words[0]]]
     for before, word in pairwise(piece.words):
-        if looks_numeric(before.text) and (looks_numeric(word.text) or word.text in CURRENCY):
+        amounts = looks_numeric(before.text) and (looks_numeric(word.text) or word.text in CURRENCY)
+        if amounts or (word.left - before.right > _COLUMN_GAP * word.size and before.text not in CURRENCY):
             parts.append([word])
         else:
             parts[-1].append(word)
@@ -163,14 +185,15 @@ def _over_columns(before: list[Row], first: Row, columns: _Columns) -> int:
 def _cells(row: Row, columns: _Columns, *, spread: bool) -> list[str]:
     """The row's texts by column. A piece over several columns is cut where its words part, or, ``spread``, repeated."""
     cells: list[list[Word]] = [[] for _ in range(len(columns.parts) + 1)]
-    for piece in row:
-        for words in _cut(piece, columns):
-            left, right = words[0].left, words[-1].right
-            first, last = columns.of(left + 1), columns.of(right - 1)
-            if first == last or not spread:
-                cells[first if not looks_numeric(joined(words)) else last].extend(words)
-                continue
-            for column in range(first, last + 1):
+    parts = [words for piece in row for words in _cut(piece, columns)]
+    homes = [columns.of((words[0].left + words[-1].right) / 2) for words in parts]
+    for words, home in zip(parts, homes, strict=True):
+        first, last = columns.of(words[0].left + 1), columns.of(words[-1].right - 1)
+        if not spread:
+            cells[last if looks_numeric(joined(words)) else first].extend(words)
+            continue
+        for column in range(first, last + 1):
+            if column == home or column not in homes:
                 cells[column].extend(words)
     return [joined(words) for words in cells]
 
@@ -182,7 +205,7 @@ def _cut(piece: Piece, columns: _Columns) -> list[list[Word]]:
         if parts:
             last = parts[-1][-1]
             border = any(last.right - 1 <= x <= word.left + 1 for x in columns.parts)
-            wide = word.left - last.right > _SPLIT_GAP * word.size
+            wide = word.left - last.right > _SPLIT_GAP * word.size and last.text not in CURRENCY
             if border and (wide or (looks_numeric(last.text) and (looks_numeric(word.text) or word.text in CURRENCY))):
                 parts.append([word])
                 continue

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ragtune.documents.read_pdf_grids import FoundTable
-from ragtune.documents.read_pdf_layout import join_lines
-from ragtune.documents.read_pdf_text import Part, TablePart, TextPart, is_caption
+from ragtune.documents.read_pdf_layout import is_caption, join_lines
+from ragtune.documents.read_pdf_text import Part, TablePart, TextPart
 
 SAME_BORDER = 14.0
 """Columns of one table on two pages have their borders within this many points of one another."""

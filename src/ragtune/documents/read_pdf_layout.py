@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import final
 
 from ragtune.documents.read_pdf_words import Box, Word
@@ -20,10 +19,12 @@ MARKER = re.compile(
 )
 _CUT = re.compile(r"[^\W\d_]{2}[-‐\u00ad]$")
 _TIGHT = re.compile(r"\S[-‐/]$")
-_FIRST_WORD = re.compile(r"[\w-]+")
+_FIRST_WORD = re.compile(r"\w[\w-]*")
 _DASHES = frozenset(("-", "–", "—", "$-", "$–", "$—", "n/a", "N/A", "*"))
 CURRENCY = frozenset(("$", "€", "£", "¥", "￥", "US$", "($", "(€"))
 _TAIL = re.compile(r"[)%][)%]?|%\)")
+
+_CAPTION = re.compile(r"(?:Table|Tab\.|表|Exhibit)\s*[\dIVXA-Z一二三四五六七八九十][\w.\-]*", re.IGNORECASE)
 
 
 @final
@@ -113,7 +114,8 @@ def join_lines(lines: Sequence[str], *, words: frozenset[str] = frozenset()) -> 
         elif _CUT.search(done) and line[0].islower():
             head, tail = _last_word(done), _FIRST_WORD.match(line)
             whole = (head + (tail[0] if tail else "")).lower()
-            done = (done if whole in words else done[:-1]) + line
+            kept = whole in words or (tail is not None and "-" in tail[0].rstrip("-"))
+            done = (done if kept else done[:-1]) + line
         elif _TIGHT.search(done) or (CJK_CHARACTER.match(done[-1]) and CJK_CHARACTER.match(line[0])):
             done += line
         else:
@@ -132,8 +134,17 @@ def looks_numeric(text: str) -> bool:
     [True, True, True, False, False]
     """
     compact = re.sub(r"\s", "", text)
-    digits = sum(character.isdigit() for character in compact)
-    return compact in _DASHES or (digits > 0 and digits >= 0.4 * len(compact))
+    digits, letters = (sum(map(kind, compact)) for kind in (str.isdigit, str.isalpha))
+    return compact in _DASHES or digits > letters
+
+
+def is_caption(text: str) -> bool:
+    """Whether a line names a table.
+
+    >>> is_caption("Table 2: Prices"), is_caption("Tables are useful.")
+    (True, False)
+    """
+    return len(text) <= 300 and _CAPTION.match(text) is not None
 
 
 def pieces_of(words: Sequence[Word]) -> list[Piece]:
@@ -235,7 +246,7 @@ def _best_gutter(pieces: Sequence[Piece]) -> tuple[float, float, float] | None:
     best, found = 0, None
     starts = Counter(round(piece.left / 2) * 2 for piece in pieces)
     for start, count in starts.most_common(14):
-        x = start - 2.5
+        x = start - 4.5
         if count < 3 or all(piece.left >= x for piece in pieces):
             continue
         for band in _bands(pieces, x):

@@ -11,14 +11,13 @@ from statistics import median
 from typing import final
 
 from ragtune.documents.read_pdf_grids import FoundTable
-from ragtune.documents.read_pdf_layout import MARKER, Piece, Row, boxed, join_lines
+from ragtune.documents.read_pdf_layout import MARKER, Piece, Row, boxed, is_caption, join_lines
 from ragtune.documents.read_pdf_words import Box
 
 _ITEM = re.compile(rf"{MARKER.pattern}\s+\S|[•●▪■◦\uf0b7]\S")
 _ENUMERATED = re.compile(r"\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]\s")
 _ENDED = re.compile(r"[.!?:;。！？：；][\"'”’)\]）」』]*$")
 _CHAPTER = re.compile(r"(\d{1,2}(?:\.\d{1,2}){0,4})\.?\s+\D|[A-Z](\.\d{1,2}){1,3}\s+\D")
-_CAPTION = re.compile(r"(?:Table|Tab\.|表|Exhibit)\s*[\dIVXA-Z一二三四五六七八九十][\w.\-]*", re.IGNORECASE)
 
 LARGER = 1.08
 """A line this many times the size of the running text is a heading."""
@@ -209,7 +208,7 @@ def _is_heading(part: TextPart, body: float, bold_counts: bool) -> bool:
     letters = sum(character.isalpha() for character in text)
     if len(part.lines) > 3 or len(text) > LONGEST_HEADING or letters < 2 or letters < 0.4 * len(text.replace(" ", "")):
         return False
-    if _CAPTION.match(text):
+    if is_caption(text):
         return False
     if part.size >= LARGER * body:
         return not (text.endswith((".", "。", ",", "，", ";")) and len(text) > 60)
@@ -234,12 +233,3 @@ def _levels(headings: Sequence[TextPart]) -> dict[tuple[float, bool, bool, int],
 def full_text(part: TextPart, words: frozenset[str]) -> str:
     """The part's lines as one text."""
     return join_lines(part.lines, words=words)
-
-
-def is_caption(text: str) -> bool:
-    """Whether a line names a table.
-
-    >>> is_caption("Table 2: Prices"), is_caption("Tables are useful.")
-    (True, False)
-    """
-    return len(text) <= 300 and _CAPTION.match(text) is not None

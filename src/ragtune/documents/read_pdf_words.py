@@ -87,7 +87,8 @@ def read_page(document: pdfium.PdfDocument, index: int) -> PageContent:
 
 def _raw(text: Any) -> str:
     said: str = text.get_text_range()
-    return said.replace("\r\n", "\n").replace("\ufffe", "-").replace("\x02", "-")
+    # PDFium joins the halves of a word that a line's end cuts, with a mark of its own between them
+    return said.replace("\r\n", "\n").replace("\ufffe", "-\n").replace("\x02", "-\n")
 
 
 def _seen(page: Any) -> Callable[[float, float], tuple[float, float]]:
