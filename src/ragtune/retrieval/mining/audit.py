@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ragtune.data.records import Dataset
 from ragtune.recipe_mining import MineRecipe
 from ragtune.retrieval.mining.finders import FoundBlock
-from ragtune.retrieval.mining.pool import RANDOM, Pool, text_key
+from ragtune.retrieval.mining.pool import Pool, text_key
 from ragtune.retrieval.mining.rules import LEFT, REASONS
 
 BINS = 20
@@ -32,7 +32,7 @@ SHORTEST_ANSWER = 4
 class Taken:
     """What was taken for a query: rows of the pool, best first; the last ``filled`` ones were drawn at random.
 
-    ``scores`` is NaN and ``ranks`` 0 where there is none. ``verdicts`` is empty where nothing was verified.
+    Scores are NaN and ranks 0 where there is none. ``verdicts`` is empty where nothing was verified.
     """
 
     query: str
@@ -130,7 +130,7 @@ class AuditBuilder:
         self._short += len(taken.rows) < self._recipe.negatives
         self._without += len(taken.rows) == 0
         self._sources.update(source for source in taken.sources)
-        if len(taken.positive_scores):
+        if len(taken.rows) > taken.filled:
             start = self._start(taken)
             self._margins.extend((start - taken.scores[: len(taken.rows) - taken.filled]).tolist())
 
@@ -148,7 +148,7 @@ class AuditBuilder:
         """Count what the verifying model said."""
         self._verdicts.update(verdict or "negative" for verdict in taken.verdicts)
 
-    def finish(self, finders: Sequence[str], *, verified: bool) -> Audit:
+    def finish(self, *, verified: bool) -> Audit:
         """The whole audit."""
         return Audit(
             queries=self._queries,
@@ -165,7 +165,7 @@ class AuditBuilder:
             margins=_histogram(np.asarray(self._margins)),
             verdicts=dict(self._verdicts.most_common()),
             suspicions=tuple(self._suspicions(verified=verified)),
-            examples=tuple(self._examples(finders)),
+            examples=tuple(self._examples()),
         )
 
     def _start(self, taken: Taken) -> float:
@@ -209,22 +209,24 @@ class AuditBuilder:
             ),
         ]
 
-    def _examples(self, finders: Sequence[str]) -> list[dict[str, Any]]:
+    def _examples(self) -> list[dict[str, Any]]:
         """The sampled queries, the most doubtful first: by signs against their negatives, then by the least margin."""
         ordered = sorted(self._sample.values(), key=lambda one: (-one.signs, one.least_margin, one.taken.query))
-        return [self._example(one, finders) for one in ordered]
+        return [self._example(one) for one in ordered]
 
-    def _example(self, one: _Sampled, finders: Sequence[str]) -> dict[str, Any]:
+    def _example(self, one: _Sampled) -> dict[str, Any]:
         taken, pool = one.taken, self._pool
         positives = zip(taken.positive_rows.tolist(), taken.positive_scores.tolist(), strict=True)
         return {
             "query_id": taken.query,
             "query": self._dataset.queries[taken.query].text,
-            "positives": [{"id": pool.ids[r], "score": s, "text": pool.passages[r].content} for r, s in positives],
+            "positives": [
+                {"id": pool.ids[r], "score": _told(s), "text": pool.passages[r].content} for r, s in positives
+            ],
             "negatives": [
                 {
                     "id": pool.ids[row],
-                    "score": None if taken.sources[p] == RANDOM else float(taken.scores[p]),
+                    "score": _told(float(taken.scores[p])),
                     "rank": int(taken.ranks[p]) or None,
                     "source": taken.sources[p],
                     "signs": one.signs_of(p),
@@ -261,9 +263,13 @@ class _Sampled:
     @property
     def least_margin(self) -> float:
         scored = self.taken.scores[~np.isnan(self.taken.scores)]
-        if not len(scored) or not len(self.taken.positive_scores):
+        if not len(scored):
             return float("inf")
         return float(self.taken.positive_scores.min() - scored.max())
+
+
+def _told(score: float) -> float | None:
+    return None if np.isnan(score) else score
 
 
 def _histogram(values: NDArray[np.float64]) -> Histogram | None:

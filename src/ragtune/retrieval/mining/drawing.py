@@ -38,12 +38,12 @@ def draw_negatives(dataset: Dataset, *, recipe: MineRecipe) -> Mined:
     candidates: dict[str, list[Candidate]] = {}
     for query in ids:
         rng = generator_for(query, recipe.seed)
-        rows, reasons = _fitting(drawn[query], knowledge.of(query), pool, recipe=unscored, rng=rng)
-        nothing = np.zeros(0)
+        known = knowledge.of(query)
+        rows, reasons = _fitting(drawn[query], known, pool, recipe=unscored, rng=rng)
         taken = Taken(
             query=query,
-            positive_rows=np.array(sorted(knowledge.of(query).positives), dtype=np.int64),
-            positive_scores=nothing,
+            positive_rows=np.array(sorted(known.positives), dtype=np.int64),
+            positive_scores=np.full(len(known.positives), np.nan),
             rows=rows,
             scores=np.full(len(rows), np.nan),
             ranks=np.zeros(len(rows), dtype=np.int64),
@@ -55,7 +55,7 @@ def draw_negatives(dataset: Dataset, *, recipe: MineRecipe) -> Mined:
             audit.cross_check(taken, (), 0, judged_by_first=False)
         made = [Candidate(pool.ids[row], relevance=0.0, source=RANDOM) for row in rows.tolist()]
         candidates[query] = [*knowledge.kept(query), *made]
-    return Mined(candidates, audit.finish((), verified=False))
+    return Mined(candidates, audit.finish(verified=False))
 
 
 def _check_size(pool: Pool, dataset: Dataset, recipe: MineRecipe) -> None:

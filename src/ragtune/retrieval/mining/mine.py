@@ -73,9 +73,7 @@ def mine_negatives(
     for block in progress(blocks, label="mining", total=len(blocks)):
         for taken in work.block([dataset.queries[query] for query in block], audit):
             candidates[taken.query] = [*knowledge.kept(taken.query), *_as_candidates(taken, pool, recipe)]
-    return Mined(
-        candidates, audit.finish([finder.name for finder in finders], verified=work.judges.verifier is not None)
-    )
+    return Mined(candidates, audit.finish(verified=work.judges.verifier is not None))
 
 
 def queries_to_mine(knowledge: Knowledge, recipe: MineRecipe) -> list[str]:
