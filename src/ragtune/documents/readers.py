@@ -123,7 +123,7 @@ def guarded(read: Callable[[Path], ReadDocument], path: Path, *, kind: str) -> R
     """``read(path)``; whatever it raises is told as a file that cannot be read, missing extras and systems aside."""
     try:
         return read(path)
-    except (InputError, OSError, MemoryError):
+    except (InputError, OSError, MemoryError, ImportError):
         raise
     except Exception as error:
         said = " ".join(str(error).split())[:200]
