@@ -8,6 +8,7 @@ from typing import final
 
 from ragtune.data.duplicates import canonical_ids, plain_text
 from ragtune.data.records import Dataset
+from ragtune.data.sealing import is_broken, trained_questions
 from ragtune.data.statistics import DatasetStatistics, dataset_statistics, positives
 
 EXAMPLES = 5
@@ -31,7 +32,7 @@ def check_dataset(dataset: Dataset, statistics: DatasetStatistics | None = None)
     for name, (look, meaning) in CHECKS.items():
         if ids := list(look(dataset)):
             findings.append(Finding(name, len(ids), tuple(ids[:EXAMPLES]), meaning))
-    return (*findings, *_leakage(statistics))
+    return (*findings, *_leakage(statistics), *_seal(dataset))
 
 
 def _leakage(statistics: DatasetStatistics) -> Iterator[Finding]:
@@ -43,6 +44,17 @@ def _leakage(statistics: DatasetStatistics) -> Iterator[Finding]:
         if leak.near_positives:
             meaning = f"of them {leak.equal_positives} are equal; {leak.earlier} has the passage with another query"
             yield Finding(f"queries whose positive is shared by splits, {pair}", leak.near_positives, (), meaning)
+
+
+def _seal(dataset: Dataset) -> Iterator[Finding]:
+    if is_broken(dataset):
+        meaning = "it is not what was sealed; a run is refused: bring it back, or ragtune seal DATASET --again"
+        yield Finding("broken seal of the test split", 1, (), meaning)
+    if trained := list(trained_questions(dataset, dataset)):
+        meaning = "a run is refused: take them out of train, or ragtune split"
+        yield Finding(
+            "training queries that ask what the sealed test asks", len(trained), tuple(trained[:EXAMPLES]), meaning
+        )
 
 
 def _blank_passages(dataset: Dataset) -> Iterator[str]:

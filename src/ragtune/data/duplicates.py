@@ -97,6 +97,31 @@ def text_groups(texts: Mapping[str, str], *, near: float | None = NEAR) -> dict[
     return groups.as_dict()
 
 
+def near_texts(texts: Mapping[str, str], others: Iterable[str], *, near: float = NEAR) -> set[str]:
+    """Keys of the texts that are nearly equal to one of the others: every pair is looked at, none is missed.
+
+    >>> texts = {"a": "how long does a refund take in most cases", "b": "who pays"}
+    >>> near_texts(texts, ["How long does a refund take, in most cases?"])
+    {'a'}
+    """
+    keys, asked = list(texts), list(others)
+    sets = _shingle_sets([*texts.values(), *asked])
+    mine, theirs = sets[: len(keys)], sets[len(keys) :]
+    size_N = np.array([shingles.size for shingles in mine], dtype=np.int64)
+    shingle_E = np.concatenate([*mine, np.empty(0, dtype=np.uint64)])
+    order = np.argsort(shingle_E, kind="stable")
+    shingle_E, owner_E = shingle_E[order], np.repeat(np.arange(len(keys)), size_N)[order]
+    found: set[int] = set()
+    for shingles in theirs:
+        left, right = (np.searchsorted(shingle_E, shingles, side=side) for side in ("left", "right"))
+        owners = [owner_E[first:last] for first, last in zip(left, right, strict=True) if first < last]
+        if not owners:
+            continue
+        owner_M, shared_M = np.unique(np.concatenate(owners), return_counts=True)
+        found |= set(owner_M[shared_M >= near * (size_N[owner_M] + shingles.size - shared_M)].tolist())
+    return {keys[index] for index in found}
+
+
 def plain_text(text: str) -> str:
     r"""The text with every run of white space made one space.
 

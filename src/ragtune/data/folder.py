@@ -18,6 +18,7 @@ from ragtune.data.folder_reading import (
     QRELS,
     QRELS_HEADER,
     QUERIES,
+    SEAL,
     read_dataset,
     split_files,
 )
@@ -99,7 +100,7 @@ def _refuse_taken(folder: Path, *, overwrite: bool) -> None:
 
 
 def _dataset_files(folder: Path) -> Any:
-    ours = {folder / name for name in (CORPUS, QUERIES, CANDIDATES, INFO)} | set(split_files(folder))
+    ours = {folder / name for name in (CORPUS, QUERIES, CANDIDATES, INFO, SEAL)} | set(split_files(folder))
 
     def ignored(directory: str, names: list[str]) -> set[str]:
         return {name for name in names if Path(directory) / name in ours}
@@ -122,6 +123,8 @@ def _files(dataset: Dataset) -> Iterator[tuple[str, Iterable[str]]]:
     if dataset.candidates:
         rows = ({"query_id": q, "candidates": [_candidate(c) for c in cs]} for q, cs in dataset.candidates.items())
         yield CANDIDATES, map(_json, rows)
+    if dataset.seal is not None:
+        yield SEAL, [json.dumps(dataclasses.asdict(dataset.seal), ensure_ascii=False, indent=1)]
     info = dataclasses.asdict(dataset.info) | {"counts": counts(dataset)}
     yield INFO, [json.dumps(info, ensure_ascii=False, indent=2)]
 

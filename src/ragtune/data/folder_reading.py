@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from ragtune.data.language import detect_language
-from ragtune.data.records import SPLITS, Candidate, Dataset, DatasetInfo, Passage, Qrels, Query
+from ragtune.data.records import SPLITS, Candidate, Dataset, DatasetInfo, Passage, Qrels, Query, Seal
 from ragtune.data.validation import (
     Place,
     Problems,
@@ -23,12 +23,13 @@ from ragtune.data.validation import (
 )
 from ragtune.errors import DataError, Problem
 
-CORPUS, QUERIES, CANDIDATES, INFO, QRELS = (
+CORPUS, QUERIES, CANDIDATES, INFO, QRELS, SEAL = (
     "corpus.jsonl",
     "queries.jsonl",
     "candidates.jsonl",
     "dataset.json",
     "qrels",
+    "seal.json",
 )
 QRELS_HEADER = ("query-id", "corpus-id", "score")
 CANDIDATE_FIELDS = tuple(field.name for field in dataclasses.fields(Candidate))
@@ -52,6 +53,7 @@ def read_dataset(folder: Path | str) -> Dataset:
     qrels = {path.stem: _read_qrels(path, known, problems) for path in split_files(folder)}
     candidates = _read_candidates(folder / CANDIDATES, known, problems)
     info = _read_info(folder / INFO, problems)
+    seal = _read_seal(folder / SEAL, problems)
     problems.raise_any()
     assert all(corpus.values()) and all(queries.values())
     passages = {key: passage for key, passage in corpus.items() if passage}
@@ -60,7 +62,13 @@ def read_dataset(folder: Path | str) -> Dataset:
         info = DatasetInfo(name=folder.resolve().name, language=language)
     asked = {key: query for key, query in queries.items() if query}
     return Dataset(
-        info=info, corpus=passages, queries=asked, qrels=qrels, candidates=candidates, notices=problems.notices
+        info=info,
+        corpus=passages,
+        queries=asked,
+        qrels=qrels,
+        candidates=candidates,
+        seal=seal,
+        notices=problems.notices,
     )
 
 
@@ -277,3 +285,17 @@ def _read_info(path: Path, problems: Problems) -> DatasetInfo | None:
             do = f"write a {'text' if kind is str else kind.__name__}"
             problems.add(f"the field {name!r} has the wrong type", at=at, found=shown(value), do=do)
     return DatasetInfo(**({"name": path.parent.resolve().name} | values))
+
+
+def _read_seal(path: Path, problems: Problems) -> Seal | None:
+    if not path.exists():
+        return None
+    at = Place(str(path), 0)
+    row = parse_json("\n".join(dict(read_lines(path, problems)).values()), at=at, problems=problems)
+    whole = isinstance(row, dict) and set(row) == {"split", "sha256", "questions"}
+    if whole and isinstance(row["questions"], list) and all(isinstance(v, str) for v in (row["split"], row["sha256"])):
+        return Seal(row["split"], row["sha256"], tuple(map(str, row["questions"])))
+    if row is not None:
+        do = "bring the file back as it was written, or seal the split anew: ragtune seal DATASET --again"
+        problems.add("the seal of the test split cannot be read", at=at, found=shown(row), do=do)
+    return None

@@ -86,12 +86,23 @@ class DatasetInfo:
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What a split was when it was sealed: a hash of it, and a short hash of each of its questions."""
+
+    split: str
+    sha256: str
+    questions: tuple[str, ...]
+
+
+@final
 @dataclass(slots=True)
 class Dataset:
     """A dataset in memory: the BEIR layout plus candidates.
 
     ``qrels`` maps each split to its judgements; a query belongs to a split by having a line there. ``candidates``
-    maps a query id to what mining, teachers or the imported file set beside it. ``notices`` is not data: what reading
+    maps a query id to what mining, teachers or the imported file set beside it. ``seal`` fixes the test split, where
+    one was sealed. ``notices`` is not data: what reading
     found that is odd but usable, to be shown to the user, such as a query without text and its line.
     """
 
@@ -100,6 +111,7 @@ class Dataset:
     queries: dict[str, Query]
     qrels: dict[str, Qrels] = field(default_factory=dict)
     candidates: dict[str, list[Candidate]] = field(default_factory=dict)
+    seal: Seal | None = None
     notices: tuple[str, ...] = field(default=(), compare=False)
 
     def split(self, name: str) -> Qrels:
