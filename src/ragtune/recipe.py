@@ -281,7 +281,7 @@ class TrainRecipe(Part):
     """auto = bf16 where the processor multiplies it natively, else fp32."""
     micro_batch_tokens: Positive = 4096
     """Tokens a forward pass sees at most (one longer text still goes alone)."""
-    graph_tokens: Annotated[int, Field(ge=0)] = 16384
+    graph_tokens: Annotated[int, Field(ge=0)] = 12288
     """Tokens whose graphs are kept for backward; the rest of a step is recomputed. 0 = recompute all."""
     gradient_checkpointing: bool = False
     """Recompute layers in backward: less memory for long texts, slower."""

@@ -19,6 +19,7 @@ from ragtune.errors import NonFiniteLossError, Problem, RecipeError
 from ragtune.models.base import Scorer
 from ragtune.recipe import DataRecipe, TrainRecipe
 from ragtune.run import progress as progress_bar
+from ragtune.training.allocator import freed_memory_kept
 from ragtune.training.batches import BatchPlan
 from ragtune.training.checkpoint import Checkpoints, Progress
 from ragtune.training.distributed import World
@@ -122,7 +123,7 @@ class _Training:
         log = self._log()
         if self.progress.step == 0 and self.job.evaluate is not None:
             self._evaluate(log)
-        with self._interruptible():
+        with self._interruptible(), freed_memory_kept():
             self._steps(log, ceiling)
         seconds = self._seconds()
         self.weights.finish()

@@ -1,8 +1,9 @@
 """One step: sort, cut, encode, score, and carry the gradient home.
 
 All texts of the batch are sorted by length and cut into micro-batches by a token budget. The graphs of as many
-micro-batches as ``graph_tokens`` allows are kept; the others are encoded without a graph and once more in backward
-(gradient caching, Gao et al. 2021, arXiv:2101.06983), under the same random numbers. Both give the same gradient.
+micro-batches as ``graph_tokens`` allows are kept, those of the shortest texts; the others are encoded without a graph
+and once more in backward (gradient caching, Gao et al. 2021, arXiv:2101.06983), under the same random numbers. Both
+give the same gradient.
 
 With several processes each encodes its share of the micro-batches, and as many as any other, since sharded weights are
 gathered by all processes at once: one whose share has run out encodes a text that counts for nothing. Representations
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import final
 
 import torch
@@ -102,20 +104,19 @@ class Step:
         return queries + [changed[c] if c in changed else self.texts.passages[int(c)] for c in batch.candidates]
 
     def _forward(self, sequences: Sequence[TokenIds]) -> list[_MicroBatch]:
-        """This process's micro-batches, encoded in one order whatever fits: the first ones keep their graphs."""
+        """This process's micro-batches, encoded in one order whatever fits: the last ones keep their graphs."""
         device = self.compute.model.device
         lengths = [len(s) for s in sequences]
         # no larger than an equal share, so that no process waits for the others
         budget = min(self.recipe.micro_batch_tokens, -(-sum(lengths) // self.world.size))
         parts = list(token_batches(lengths, budget=budget))
-        micro_batches, kept = [], 0
-        for first in range(0, len(parts), self.world.size):
-            at_once = parts[first : first + self.world.size]
+        rounds = [parts[first : first + self.world.size] for first in range(0, len(parts), self.world.size)]
+        # processes keep graphs alike, by the largest micro-batch among them
+        kept = _kept_rounds([max(sum(lengths[i] for i in part) for part in at_once) for at_once in rounds], self.recipe)
+        micro_batches = []
+        for number, at_once in enumerate(rounds):
             places = at_once[self.world.rank] if self.world.rank < len(at_once) else []
-            # processes keep graphs alike, by the largest micro-batch among them
-            most = max(sum(lengths[i] for i in part) for part in at_once)
-            keep = kept + most <= self.recipe.graph_tokens
-            kept += most if keep else 0
+            keep = number >= len(rounds) - kept
             tokens = TokenBatch.of([sequences[i] for i in places or at_once[0][-1:]], device=device)
             random = None if keep else _random_state(device)
             with torch.set_grad_enabled(keep):
@@ -175,6 +176,11 @@ class Step:
     @property
     def _packed(self) -> bool:
         return self.compute.model.packed
+
+
+def _kept_rounds(tokens: Sequence[int], recipe: TrainRecipe) -> int:
+    """How many of the last rounds keep their graphs: the shortest texts, whose attention takes least memory a token."""
+    return sum(total <= recipe.graph_tokens for total in accumulate(reversed(tokens)))
 
 
 def _own_process_only(targets: Targets, batch: Batch) -> Targets:
