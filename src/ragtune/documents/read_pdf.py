@@ -56,6 +56,12 @@ def read(path: Path) -> ReadDocument:
     )
 
 
+def text_layer(path: Path) -> tuple[str, ...]:
+    """The plain text of every page, against which any reader of PDFs is checked. Raises as ``read`` does."""
+    with _opened(path) as document:
+        return tuple(read_page(document, index).raw for index in range(len(document)))
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
