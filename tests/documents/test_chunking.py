@@ -178,6 +178,11 @@ def test_a_document_with_many_chapters_has_its_title_over_them() -> None:
     assert [p.title for p in passages] == ["Book > A", "Book > B"]
 
 
+def test_a_heading_that_is_the_title_is_not_said_twice() -> None:
+    passages = chunks(of(Heading("book", 1), Paragraph("x"), Heading("B", 1), Paragraph("y"), title="Book"))
+    assert [p.title for p in passages] == ["book", "Book > B"]
+
+
 def test_a_path_too_long_for_the_title_keeps_its_inner_end() -> None:
     outer, inner = "A long heading of the outermost level", "Rent and what else is paid"
     document = of(Heading(outer, 1), Heading(inner, 2), Paragraph("Due on the first."))

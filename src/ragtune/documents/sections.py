@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
@@ -36,7 +35,7 @@ def sections_of(document: ReadDocument, *, longest_title: int, count_tokens: Cou
     headings = {index: block.block.level for index, block in enumerate(blocks) if isinstance(block.block, Heading)}
     sizes = count_tokens([blocks[index].text for index in headings]) if headings else []
     levels = {i: level for (i, level), size in zip(headings.items(), sizes, strict=True) if size <= longest_title}
-    root = _root(document, blocks, levels)
+    root = _root(document, levels)
     path: list[tuple[int, str]] = []
     found = []
     starts = sorted({0, *levels})
@@ -47,17 +46,22 @@ def sections_of(document: ReadDocument, *, longest_title: int, count_tokens: Cou
             if len(body) > 1 or levels.get(stop, 0) > levels[start]:
                 path.append((levels[start], body.pop(0).text))
         if body:
-            full = (*root, *(text for _, text in path))
+            full = _under(root, tuple(text for _, text in path))
             found.append(Section(full, _short_path(full, longest_title, count_tokens), tuple(body)))
     return found
 
 
-def _root(document: ReadDocument, blocks: Sequence[LinearBlock], levels: dict[int, int]) -> tuple[str, ...]:
-    """The document's title, unless it begins with a heading over all others or has it for a heading."""
+def _root(document: ReadDocument, levels: dict[int, int]) -> str:
+    """The document's title, unless it begins with a heading over all others: that one says it."""
     title = " ".join(str(document.metadata.get("title") or "").split())
     outermost = [index for index, level in levels.items() if level == min(levels.values())]
-    same = any(blocks[index].text.casefold() == title.casefold() for index in outermost)
-    return (title,) if title and outermost != [0] and not same else ()
+    return "" if outermost == [0] else title
+
+
+def _under(root: str, path: tuple[str, ...]) -> tuple[str, ...]:
+    if not root or (path and path[0].casefold() == root.casefold()):
+        return path
+    return (root, *path)
 
 
 def _short_path(path: tuple[str, ...], longest: int, count_tokens: CountTokens) -> tuple[str, ...]:
