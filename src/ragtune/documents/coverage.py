@@ -96,11 +96,11 @@ def _page(number: int, raw: str, carried: Counter[str], *, running: Mapping[int,
     taken = 0
     words = _words([raw])
     for word in words:
-        if carried[word] > 0:
-            carried[word] -= 1
-        elif removed[word] > 0:
+        if removed[word] > 0:
             removed[word] -= 1
             taken += 1
+        elif carried[word] > 0:
+            carried[word] -= 1
         else:
             missing.append(word)
     return PageCoverage(page=number, words=len(words) - taken, missing=tuple(missing), removed=taken)

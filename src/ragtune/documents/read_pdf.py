@@ -44,16 +44,22 @@ def read(path: Path) -> ReadDocument:
     running = running_lines(pages)
     parts = [part for page in pages for part in _page_parts(page, running.get(page.number, []))]
     parts = with_headings(join_tables(join_parts(parts)), outline=outline)
-    removed = {
-        page.number: [joined(line) for line in running[page.number]] for page in pages if running.get(page.number)
-    }
     return ReadDocument(
         name=path.name,
         blocks=tuple(_blocks(parts, _hyphened(pages))),
         raw_pages=tuple(page.raw for page in pages),
-        metadata={"title": metadata.get("title", ""), "running_lines": removed},
+        metadata={"title": metadata.get("title", ""), "running_lines": _left_out(running, parts)},
         notices=tuple(_notices(pages)),
     )
+
+
+def _left_out(running: Mapping[int, Sequence[Sequence[Word]]], parts: Iterable[Part]) -> dict[int, list[str]]:
+    """Page number -> its running lines, and the headers of tables that go on there."""
+    found = {page: [joined(line) for line in lines] for page, lines in sorted(running.items()) if lines}
+    for part in parts:
+        for page, header in part.repeated if isinstance(part, TablePart) else ():
+            found.setdefault(page, []).append(header)
+    return found
 
 
 def text_layer(path: Path) -> tuple[str, ...]:

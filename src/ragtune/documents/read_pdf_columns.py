@@ -263,7 +263,7 @@ def _unwrapped(rows: Sequence[Row], cells: list[list[str]], columns: _Columns) -
             continue
         done.append(texts)
         pending = lone and filled[0] == 0 and not texts[0].endswith(":") and row[0].right > 0.85 * widest
-        pending = pending and i + 1 < len(rows) and len(row[0].words) > 4
+        pending = pending and i + 1 < len(rows) and len(row[0].words) > 3
     return done
 
 

@@ -24,6 +24,9 @@ CLEAR_GAP = 0.6
 SAME_HEIGHT = 6.0
 """Running lines stand at the same height, to within this many points."""
 
+MARGIN = 0.12
+"""Running lines other than page numbers stand in this outer share of the page's height."""
+
 _NUMBER = re.compile(r"\d+")
 _PAGE_NUMBER = re.compile(
     r"(?:page|seite|p\.|第|f-|-|–|—|\||\s)*(?:#|[ivxl]{1,7})(?:\s*(?:of|/|von|页|共|-|–|—|\|)*\s*#?\s*(?:页)?)*",
@@ -42,6 +45,8 @@ class _EdgeRow:
     height: float
     clear: bool
     """Whether a blank lies between it and the next line towards the middle."""
+    outside: bool
+    """Whether it stands in the page's margin."""
     words: tuple[Word, ...]
 
     @property
@@ -91,7 +96,8 @@ def _edge_rows(page: PageContent) -> list[_EdgeRow]:
             words = tuple(word for piece in row for word in piece.words)
             text = " ".join(piece.text for piece in row)
             box = boxed(row)
-            found.append(_EdgeRow(page.number, depth, above, text, box[1], _is_clear(row, inner), words))
+            outside = box[3] < MARGIN * page.height if above else box[1] > (1 - MARGIN) * page.height
+            found.append(_EdgeRow(page.number, depth, above, text, box[1], _is_clear(row, inner), outside, words))
     return found
 
 
@@ -112,7 +118,7 @@ def _repeated(group: list[_EdgeRow], *, pages: int) -> list[_EdgeRow]:
     if _PAGE_NUMBER.fullmatch(group[0].key):
         return _counting(group)
     level = median(row.height for row in group)
-    same = [row for row in group if abs(row.height - level) <= SAME_HEIGHT]
+    same = [row for row in group if abs(row.height - level) <= SAME_HEIGHT and row.outside]
     if len({row.page for row in same}) < least:
         return []
     return same if not group[0].numbers else _counting(same, also_constant=True)

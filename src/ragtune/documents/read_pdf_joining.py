@@ -23,7 +23,9 @@ def join_tables(parts: Sequence[Part]) -> list[Part]:
             ended = last_page.get(id(before), before.page)
             if part.page == ended + 1 and (rows := _continued(before.table, part.table)) is not None:
                 table = replace(before.table, rows=before.table.rows + rows)
-                done[-1] = replace(before, table=table)
+                left_out = part.table.rows[: len(part.table.rows) - len(rows)]
+                repeated = tuple((part.page, " ".join(row)) for row in left_out)
+                done[-1] = replace(before, table=table, repeated=before.repeated + repeated)
                 last_page[id(done[-1])] = part.page
                 continue
         if isinstance(part, TablePart) and isinstance(before, TextPart):

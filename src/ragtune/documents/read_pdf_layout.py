@@ -93,7 +93,7 @@ def _touches(before: Word, after: Word) -> bool:
     if gap < 0.05 * max(before.size, 1.0) and before.size != after.size:
         return gap > -before.size
     both = CJK_CHARACTER.match(before.text[-1]) and CJK_CHARACTER.match(after.text[0])
-    return bool(both) and gap < 0.6 * max(before.size, 1.0)
+    return bool(both) and gap < 0.15 * max(before.size, 1.0)
 
 
 def join_lines(lines: Sequence[str], *, words: frozenset[str] = frozenset()) -> str:

@@ -57,12 +57,13 @@ class TextPart:
 @final
 @dataclass(frozen=True, slots=True)
 class TablePart:
-    """A table on one page, or on the page where it begins."""
+    """A table on one page, or on the page where it begins; ``repeated`` are headers left out on others."""
 
     table: FoundTable
     page: int
     box: Box
     caption: str = ""
+    repeated: tuple[tuple[int, str], ...] = ()
 
 
 Part = TextPart | TablePart

@@ -75,7 +75,7 @@ def read_page(document: pdfium.PdfDocument, index: int) -> PageContent:
             number=index + 1,
             width=page.get_width(),
             height=page.get_height(),
-            words=tuple(_words(text, seen)),
+            words=tuple(_words(text, seen, turn=page.get_rotation())),
             lines=tuple(_lines(objects, seen)),
             raw=_raw(text),
             pictures=any(found.type == pdfium_c.FPDF_PAGEOBJ_IMAGE for found in objects),
@@ -109,7 +109,7 @@ def _boxed(points: list[tuple[float, float]]) -> Box:
     return min(across), min(down), max(across), max(down)
 
 
-def _words(text: Any, seen: Callable[[float, float], tuple[float, float]]) -> Iterator[Word]:
+def _words(text: Any, seen: Callable[[float, float], tuple[float, float]], *, turn: int) -> Iterator[Word]:
     """Runs of characters between blanks, also cut where the next one stands elsewhere."""
     handle = text.raw
     rectangle = pdfium_c.FS_RECTF()
@@ -119,17 +119,17 @@ def _words(text: Any, seen: Callable[[float, float], tuple[float, float]]) -> It
         code = ord("-") if code in _LINE_END_HYPHENS else code
         if code in _BLANK:
             if run:
-                yield _word(handle, run)
+                yield _word(handle, run, turn)
                 run = []
             continue
         pdfium_c.FPDFText_GetLooseCharBox(handle, i, rectangle)
         box = _boxed([seen(rectangle.left, rectangle.top), seen(rectangle.right, rectangle.bottom)])
         if run and _apart(run[-1][2], box):
-            yield _word(handle, run)
+            yield _word(handle, run, turn)
             run = []
         run.append((i, code, box))
     if run:
-        yield _word(handle, run)
+        yield _word(handle, run, turn)
 
 
 def _apart(before: Box, after: Box) -> bool:
@@ -142,7 +142,7 @@ def _apart(before: Box, after: Box) -> bool:
     )
 
 
-def _word(handle: Any, run: list[tuple[int, int, Box]]) -> Word:
+def _word(handle: Any, run: list[tuple[int, int, Box]], turn: int) -> Word:
     first = run[0][0]
     boxes = [box for _, _, box in run]
     left, top, right, bottom = (
@@ -151,7 +151,7 @@ def _word(handle: Any, run: list[tuple[int, int, Box]]) -> Word:
         max(b[2] for b in boxes),
         max(b[3] for b in boxes),
     )
-    angle = pdfium_c.FPDFText_GetCharAngle(handle, first)
+    angle = pdfium_c.FPDFText_GetCharAngle(handle, first) - math.radians(turn)
     upright = right - left >= 0.8 * (bottom - top) if len(run) > 2 else abs(math.sin(angle)) < 0.1
     said = bytearray()
     for _, code, _ in run:
