@@ -291,6 +291,8 @@ class TrainRecipe(Part):
     """Dev evaluation every N steps; none = after every epoch."""
     best_metric: str = "nDCG@10"
     """Dev measure that picks the best weights; ``nDCG@10:128`` is at 128 dimensions; ``none`` keeps the last."""
+    average_epochs: Positive | None = None
+    """Average the weights after each of the last N epochs (Izmailov et al. 2018); dev decides whether they are kept."""
     patience: Positive | None = None
     """Stop after this many dev evaluations without a better value."""
     save_every_steps: Positive | None = None

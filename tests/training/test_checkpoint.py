@@ -29,6 +29,7 @@ CASES: dict[str, dict[str, Any]] = {
     "fp16": {"precision": "fp16"},
     "bf16": {"precision": "bf16"},
     "accumulation": {"batch_size": 4, "accumulation_steps": 2},
+    "average of weights": {"average_epochs": 2, "batch_size": 4},
     "adapters and a head": {"model": {"lora": {"rank": 2}, "projection_dims": 8}},
 }
 
@@ -89,10 +90,11 @@ def test_a_killed_run_ends_as_an_undisturbed_one(case: str, job_of: MakeJob) -> 
     assert resumed.tokens == outcome.tokens
 
 
-def test_resuming_a_finished_run_changes_nothing(job_of: MakeJob) -> None:
-    job = job_of(evaluate=measure, **PLAIN)
+@pytest.mark.parametrize("settings", [{}, {"average_epochs": 2}])
+def test_resuming_a_finished_run_changes_nothing(settings: dict[str, Any], job_of: MakeJob) -> None:
+    job = job_of(evaluate=measure, **PLAIN | settings)
     train(job)
-    again = job_of(evaluate=measure, **PLAIN)
+    again = job_of(evaluate=measure, **PLAIN | settings)
     train(again)
     assert_same(weights(again), weights(job))
     assert log_of(again) == log_of(job)

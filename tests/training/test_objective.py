@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ragtune.errors import RecipeError
+from ragtune.models.base import Representation
 from ragtune.models.dense import DenseModel
 from ragtune.recipe import TrainRecipe
 from ragtune.scoring.losses import LOSSES
 from ragtune.scoring.targets import Targets
+from ragtune.training.encoding import Scored
 from ragtune.training.objective import Objective, ObjectiveValue, check_objective
 
 
@@ -29,7 +31,10 @@ def vectors() -> tuple[Tensor, Tensor, Targets]:
 @pytest.fixture
 def value_of(load: Callable[..., DenseModel], vectors: tuple[Tensor, Tensor, Targets]) -> Callable[..., ObjectiveValue]:
     def computed(**train: Any) -> ObjectiveValue:
-        return Objective(load(), recipe=TrainRecipe.model_validate(train))(*vectors)
+        query, passage = (Representation.one_each(side) for side in vectors[:2])
+        model = load()
+        scored = Scored(model.score(query, passage), sides=(query, passage))
+        return Objective(model, recipe=TrainRecipe.model_validate(train))(scored, vectors[2])
 
     return computed
 

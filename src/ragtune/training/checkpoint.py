@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ragtune.errors import Problem, RunFolderError
 from ragtune.run import atomic_folder, read_json, write_json
+from ragtune.training.averaging import WeightAverage
 from ragtune.training.placement import HasState
 
 
@@ -24,7 +25,8 @@ from ragtune.training.placement import HasState
 class Progress:
     """Where a run stands: optimizer steps done, the best dev value and how long ago it was, and all evaluations.
 
-    ``window`` holds the sums since the last log line; ``tokens`` and ``seconds`` count all sittings of a run.
+    ``window`` holds the sums since the last log line; ``averaged`` counts the weights in the average; ``tokens`` and
+    ``seconds`` count all sittings of a run.
     """
 
     step: int = 0
@@ -36,6 +38,7 @@ class Progress:
     stopped_early: bool = False
     tokens: int = 0
     seconds: float = 0.0
+    averaged: int = 0
     window: dict[str, Any] = field(default_factory=dict)
 
 
@@ -77,9 +80,12 @@ class Checkpoints:
         """Put the best weights back."""
         load_trained(model, self.folder / f"best-{step}" / "weights.safetensors")
 
-    def save(self, model: nn.Module, *, optimizer: HasState, progress: Progress, scaler: Any) -> None:
+    def save(
+        self, model: nn.Module, *, optimizer: HasState, progress: Progress, scaler: Any, average: WeightAverage
+    ) -> None:
         """Write a checkpoint, then remove the older one and the best weights that only it counted on."""
         with atomic_folder(self.folder / f"step-{progress.step}") as aside:
+            average.save(aside)
             save_file(trained_state(model), aside / "weights.safetensors")
             torch.save({"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}, aside / "optimizer.pt")
             write_json(aside / "progress.json", asdict(progress))

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from ragtune.errors import NonFiniteLossError, Problem, RecipeError
-from ragtune.models.base import Scorer
+from ragtune.models.base import BiEncoder, Scorer
 from ragtune.recipe import DataRecipe, TrainRecipe
 from ragtune.run import progress as progress_bar
 from ragtune.training.allocator import freed_memory_kept
+from ragtune.training.averaging import WeightAverage
 from ragtune.training.batches import BatchPlan
 from ragtune.training.checkpoint import Checkpoints, Progress
 from ragtune.training.distributed import World
@@ -107,6 +108,7 @@ class _Training:
         )
         self.checkpoints = Checkpoints(job.folder / "checkpoints")
         self.progress = Progress(world_size=job.world.size)
+        self.average = WeightAverage()
         self.batches_per_epoch = self.plan.steps_per_epoch
         self.steps_per_epoch = math.ceil(self.batches_per_epoch / recipe.accumulation_steps)
         planned = math.ceil(self.steps_per_epoch * recipe.epochs)
@@ -127,6 +129,7 @@ class _Training:
             self._steps(log, ceiling)
         seconds = self._seconds()
         self.weights.finish()
+        self._adopt_average(log)
         if self.progress.best_step is not None:
             self.checkpoints.load_best(self.job.model, step=self.progress.best_step)
         # totals of all processes, which also keeps the first from clearing up before the others have read the best
@@ -162,6 +165,7 @@ class _Training:
                     world_size=self.job.world.size,
                 )
                 self.weights.adopt()
+            self.average.load(newest, count=self.progress.averaged)
             self.window = Window(**self.progress.window)
             self.seconds_before = self.progress.seconds
 
@@ -184,6 +188,7 @@ class _Training:
             self.window.seconds += time.perf_counter() - began
             self.progress.step = step + 1
             last = self.progress.step == self.total_steps
+            self._count_in(last)
             if self.progress.step % recipe.log_every_steps == 0 or last:
                 self._write(log, rate=rate, ceiling=ceiling)
             if self.job.evaluate is not None and (last or self._due(recipe.evaluate_every_steps)):
@@ -228,6 +233,7 @@ class _Training:
             return
         if self.miner.is_ready(step // self.steps_per_epoch):
             return
+        assert isinstance(self.job.model, BiEncoder)
         with self.weights.whole():
             self.job.model.encode_dtype = self.dtype
             self.miner.refresh(self.job.model, epoch=step // self.steps_per_epoch, writes=self.job.world.rank == 0)
@@ -262,6 +268,23 @@ class _Training:
         self.compute.refresh()
         return norm
 
+    def _count_in(self, last: bool) -> None:
+        """At the end of each of the last ``average_epochs`` epochs the weights count in the average."""
+        step, length = self.progress.step, self.steps_per_epoch
+        first = self.total_steps - (self.job.recipe.average_epochs or 0) * length
+        if step > first and (last or step % length == 0):
+            with self.weights.whole():
+                self.average.add(self.job.model)
+            self.progress.averaged = self.average.count
+
+    def _adopt_average(self, log: TrainLog | None) -> None:
+        """The average is measured like any other weights, and is what stays where nothing is measured."""
+        if self.average.count:
+            began = time.perf_counter()
+            self.average.put_into(self.job.model)
+            if self.job.evaluate is not None:
+                self._measure(log, began, averaged=self.average.count)
+
     def _evaluate(self, log: TrainLog | None) -> None:
         """Measure dev; keep the weights when they are the best so far."""
         assert self.job.evaluate is not None
@@ -269,14 +292,16 @@ class _Training:
         with self.weights.whole():
             self._measure(log, began)
 
-    def _measure(self, log: TrainLog | None, began: float) -> None:
+    def _measure(self, log: TrainLog | None, began: float, averaged: int = 0) -> None:
         assert self.job.evaluate is not None
         values = self.job.evaluate(self.job.model)
         name = self.job.recipe.best_metric
-        self.progress.evaluations.append({"step": self.progress.step, **values})
+        which = {"averaged": averaged} if averaged else {}
+        self.progress.evaluations.append({"step": self.progress.step, **which, **values})
         if log is not None:
             dev = {f"dev_{key}": value for key, value in values.items()}
-            log.write({"step": self.progress.step, "evaluation_seconds": round(time.perf_counter() - began, 3), **dev})
+            seconds = round(time.perf_counter() - began, 3)
+            log.write({"step": self.progress.step, **which, "evaluation_seconds": seconds, **dev})
         if name == "none":
             return
         value = self.job.world.same_everywhere(_wanted(values, name))
@@ -296,7 +321,13 @@ class _Training:
         optimizer = self.weights.whole_state(self.optimizer)
         with self.weights.whole():
             if self.job.world.rank == 0:
-                self.checkpoints.save(self.job.model, optimizer=optimizer, progress=self.progress, scaler=self.scaler)
+                self.checkpoints.save(
+                    self.job.model,
+                    optimizer=optimizer,
+                    progress=self.progress,
+                    scaler=self.scaler,
+                    average=self.average,
+                )
         self.job.world.wait()
 
     @contextmanager

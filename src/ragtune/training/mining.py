@@ -16,7 +16,7 @@ from typing import final
 
 import numpy as np
 
-from ragtune.models.base import Scorer
+from ragtune.models.base import BiEncoder
 from ragtune.recipe import MiningRecipe
 from ragtune.retrieval.exact import exact_top_k
 from ragtune.run import atomic_write
@@ -48,7 +48,7 @@ class Miner:
         when = self.mined_in(epoch)
         return when is None or (self._found is not None and self._found[0] == when)
 
-    def refresh(self, model: Scorer, *, epoch: int, writes: bool) -> None:
+    def refresh(self, model: BiEncoder, *, epoch: int, writes: bool) -> None:
         """Make the negatives of ``epoch`` ready: those written down, else those that ``model`` finds now."""
         when = self.mined_in(epoch)
         if when is None or self.is_ready(epoch):
@@ -72,7 +72,7 @@ class Miner:
         chosen = rng.choice(found, size=min(self.recipe.negatives, len(found)), replace=False)
         return [OwnCandidate(str(place), relevance=0.0) for place in chosen]
 
-    def _search(self, model: Scorer) -> np.ndarray:
+    def _search(self, model: BiEncoder) -> np.ndarray:
         """``found_RK``: pool places by rank, NONE where a rank holds nothing that may be a negative."""
         rows = self.training_set.rows
         query_RD = model.encode_tokens([self.texts.queries[i] for i in range(len(rows))], label="mining: queries")
@@ -87,7 +87,7 @@ class Miner:
             found_RK[number, : len(kept)] = kept
         return found_RK
 
-    def _passages(self, model: Scorer) -> np.ndarray:
+    def _passages(self, model: BiEncoder) -> np.ndarray:
         if self.texts.frozen_PD is not None:
             frozen: np.ndarray = self.texts.frozen_PD.numpy()
             return frozen

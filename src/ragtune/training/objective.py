@@ -1,6 +1,6 @@
-"""From representations to the loss of every query: score blocks, prefixes, masks and the weighted sum of losses.
+"""From scores to the loss of every query: score blocks, prefixes, masks and the weighted sum of losses.
 
-Letters: Q queries, C candidates, D dimensions.
+Letters: Q queries, C candidates, D dimensions, N rows.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from ragtune.errors import Problem, RecipeError
-from ragtune.models.base import Scorer
+from ragtune.models.base import BiEncoder, Representation, Scorer
 from ragtune.recipe import LossRecipe, TrainRecipe
 from ragtune.scoring.directions import Direction, direction_problems, directional_loss, score_blocks
 from ragtune.scoring.losses import LOSSES, validate_loss_options
 from ragtune.scoring.matryoshka import matryoshka_prefixes
 from ragtune.scoring.targets import MarginMode, Targets, mask_false_negatives
+from ragtune.training.encoding import Scored
 
 PLAIN_DIRECTIONS: tuple[Direction, ...] = ("query_passage",)
 DIRECTIONAL_LOSS = "softmax"
@@ -38,7 +39,7 @@ class ObjectiveValue:
 
 @final
 class Objective:
-    """The recipe's losses on a model's representations."""
+    """The recipe's losses on a step's scores."""
 
     def __init__(self, model: Scorer, *, recipe: TrainRecipe) -> None:
         self.model = model
@@ -48,32 +49,38 @@ class Objective:
         weights = (matryoshka.weights if matryoshka else None) or [1.0] * len(dims)
         self.prefixes: Sequence[tuple[int, float]] = list(zip(dims, weights, strict=True))
 
-    def __call__(self, query_QD: Tensor, passage_CD: Tensor, targets: Targets) -> ObjectiveValue:
+    def __call__(self, scored: Scored, targets: Targets) -> ObjectiveValue:
         """The loss of every query, divided by nothing."""
-        full_QC = self.model.score(query_QD, passage_CD)
         false_negatives = self.recipe.false_negatives
         if false_negatives is not None:
             mode: MarginMode = "relative" if false_negatives.relative else "absolute"
-            targets = mask_false_negatives(full_QC, targets, margin=false_negatives.margin, mode=mode)
+            targets = mask_false_negatives(scored.score_QC, targets, margin=false_negatives.margin, mode=mode)
         parts: dict[str, Tensor] = {}
         total_weight = sum(weight for _, weight in self.prefixes)
-        loss_Q = torch.zeros(len(query_QD), device=query_QD.device)
+        loss_Q = torch.zeros(len(scored.score_QC), device=scored.score_QC.device)
         for dims, weight in self.prefixes:
-            query, passage = query_QD, passage_CD
-            if dims != self.model.dims:
-                (query,), (passage,) = (matryoshka_prefixes(x, [dims]) for x in (query_QD, passage_CD))
+            cut = scored if dims == self.model.dims else self._prefix(scored, dims)
             for loss in self.recipe.losses:
-                value_Q = self._loss(loss, query, passage, targets)
+                value_Q = self._loss(loss, cut, targets)
                 parts[f"{loss.name}@{dims}" if len(self.prefixes) > 1 else loss.name] = value_Q
                 loss_Q = loss_Q + loss.weight * weight / total_weight * value_Q
-        return ObjectiveValue(loss_Q=loss_Q, parts=parts, score_QC=full_QC, targets=targets)
+        return ObjectiveValue(loss_Q=loss_Q, parts=parts, score_QC=scored.score_QC, targets=targets)
 
-    def _loss(self, loss: LossRecipe, query_QD: Tensor, passage_CD: Tensor, targets: Targets) -> Tensor:
+    def _prefix(self, scored: Scored, dims: int) -> Scored:
+        """The scores of shortened, renormalised rows."""
+        assert isinstance(self.model, BiEncoder) and scored.sides is not None
+        query, passage = (
+            Representation(*matryoshka_prefixes(side.rows_ND, [dims]), side.lengths_B) for side in scored.sides
+        )
+        return Scored(self.model.score(query, passage), sides=(query, passage))
+
+    def _loss(self, loss: LossRecipe, scored: Scored, targets: Targets) -> Tensor:
         function = partial(LOSSES[loss.name].function, **loss.options)
         directions = self.recipe.directions
         if directions == PLAIN_DIRECTIONS or loss.name != DIRECTIONAL_LOSS:
-            return function(self.model.score(query_QD, passage_CD), targets)
-        blocks = score_blocks(query_QD, passage_CD, targets, directions=directions, similarity=self.model.score)
+            return function(scored.score_QC, targets)
+        assert isinstance(self.model, BiEncoder) and scored.sides is not None
+        blocks = score_blocks(*scored.sides, targets, directions=directions, similarity=self.model.score)
         return directional_loss(function, blocks, targets, directions=directions, partition=self.recipe.partition)
 
 

@@ -69,18 +69,18 @@ class Compute:
                 torch._foreach_copy_([self._copies[n] for n in moved], [self._masters[n] for n in moved])
 
     def __call__(self, batch: TokenBatch) -> Tensor:
-        """Representations of a micro-batch, fp32."""
+        """The rows of a micro-batch, fp32."""
         if not self._copies:
             return self.model(batch)  # type: ignore[no-any-return]
         return torch.func.functional_call(self.model, self._copies, (batch,))  # type: ignore[no-any-return]
 
-    def backward(self, rep_BD: Tensor, grad_BD: Tensor, *, recomputes: bool) -> None:
+    def backward(self, rows_ND: Tensor, grad_ND: Tensor, *, recomputes: bool) -> None:
         """Carry a micro-batch's gradient home. A model that recomputes layers on the way needs the copies again."""
         if self._copies and recomputes:
             copies = {f"model.{name}": copy for name, copy in self._copies.items()}
-            torch.func.functional_call(_Holder(self.model), copies, (lambda: rep_BD.backward(grad_BD),))
+            torch.func.functional_call(_Holder(self.model), copies, (lambda: rows_ND.backward(grad_ND),))
         else:
-            rep_BD.backward(grad_BD)
+            rows_ND.backward(grad_ND)
 
 
 @final

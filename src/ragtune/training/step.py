@@ -22,11 +22,12 @@ import torch
 from torch import Tensor
 
 from ragtune.errors import NonFiniteLossError
-from ragtune.models.base import TokenBatch, TokenIds, token_batches
+from ragtune.models.base import Inputs, Representation, TokenBatch, row_places, token_batches
 from ragtune.recipe import TrainRecipe
 from ragtune.scoring.targets import Targets, fill_targets
 from ragtune.training.batches import Batch
 from ragtune.training.distributed import World
+from ragtune.training.encoding import step_texts
 from ragtune.training.examples import Texts
 from ragtune.training.objective import Objective, ObjectiveValue
 from ragtune.training.precision import Compute
@@ -51,14 +52,16 @@ class StepResult:
 @final
 @dataclass(slots=True)
 class _MicroBatch:
-    """Some of the batch's texts, or none, and then ``tokens`` holds a text that counts for nothing.
+    """Some of the step's texts, or none, and then ``tokens`` holds a text that counts for nothing.
 
-    ``random`` is the generator's state before them where no graph was kept.
+    ``row_N`` are the places of their rows among all rows of the step. ``random`` is the generator's state before them
+    where no graph was kept.
     """
 
-    places: list[int]
+    texts: int
+    row_N: Tensor
     tokens: TokenBatch
-    rep_BD: Tensor
+    rows_ND: Tensor
     random: Tensor | None = None
 
 
@@ -71,42 +74,39 @@ class Step:
     ) -> None:
         self.compute = compute
         self.objective = objective
-        self.texts = texts
+        self.texts = step_texts(compute.model, texts)
         self.recipe = recipe
         self.world = world
 
     def run(self, batch: Batch, *, divisor: int, scale: float = 1.0) -> StepResult:
         """Add the gradient of sum(loss_Q) * scale / divisor. Raises ``NonFiniteLossError`` naming the batch."""
-        sequences = self._sequences(batch)
-        micro_batches = self._forward(sequences)
+        targets = fill_targets(batch.rows, batch.candidates)
+        if self.world.size > 1 and not self.recipe.negatives_across_devices:
+            targets = _own_process_only(targets, batch)
+        inputs = self.texts.inputs(batch, targets)
+        everything = inputs.batch(range(len(inputs)), device=torch.device("cpu"))
+        counts_B = self.compute.model.row_counts(everything)
+        micro_batches = self._forward(inputs, counts_B)
         device = self.compute.model.device
-        rep_BD = torch.zeros(len(sequences), self.compute.model.dims, device=device)
+        rows_ND = torch.zeros(int(counts_B.sum()), self.compute.model.dims, device=device)
         for micro in micro_batches:
-            rep_BD[micro.places] = micro.rep_BD.detach()
-        self.world.sum_(rep_BD)
-        rep_BD.requires_grad_()
-        value = self._objective(batch, rep_BD)
+            rows_ND[micro.row_N] = micro.rows_ND.detach()
+        self.world.sum_(rows_ND)
+        rows_ND.requires_grad_()
+        scored, targets = self.texts.scored(Representation(rows_ND, counts_B), batch, targets)
+        value = self.objective(scored, targets.to(device))
         loss_sum = value.loss_Q.sum()
         if not torch.isfinite(loss_sum):
             raise NonFiniteLossError(_named(batch, value.loss_Q))
-        if rep_BD.grad_fn is None and loss_sum.requires_grad:
+        if rows_ND.grad_fn is None and loss_sum.requires_grad:
             (loss_sum * (scale / divisor)).backward()
-        self._backward(micro_batches, rep_BD.grad if rep_BD.grad is not None else torch.zeros_like(rep_BD))
-        return self._result(value, sequences, micro_batches)
+        self._backward(micro_batches, rows_ND.grad if rows_ND.grad is not None else torch.zeros_like(rows_ND))
+        return self._result(value, micro_batches)
 
-    def _sequences(self, batch: Batch) -> list[TokenIds]:
-        """Token ids of all queries, then of all candidates that are encoded."""
-        queries = [self.texts.queries[number] for number in batch.row_numbers]
-        if self.texts.frozen_PD is not None:
-            return queries
-        model = self.compute.model
-        changed = dict(zip(batch.changed, model.tokenize(list(batch.changed.values()), kind="passage"), strict=True))
-        return queries + [changed[c] if c in changed else self.texts.passages[int(c)] for c in batch.candidates]
-
-    def _forward(self, sequences: Sequence[TokenIds]) -> list[_MicroBatch]:
+    def _forward(self, inputs: Inputs, counts_B: Tensor) -> list[_MicroBatch]:
         """This process's micro-batches, encoded in one order whatever fits: the last ones keep their graphs."""
         device = self.compute.model.device
-        lengths = [len(s) for s in sequences]
+        lengths = [len(s) for s in inputs.sequences]
         # no larger than an equal share, so that no process waits for the others
         budget = min(self.recipe.micro_batch_tokens, -(-sum(lengths) // self.world.size))
         parts = list(token_batches(lengths, budget=budget))
@@ -117,48 +117,36 @@ class Step:
         for number, at_once in enumerate(rounds):
             places = at_once[self.world.rank] if self.world.rank < len(at_once) else []
             keep = number >= len(rounds) - kept
-            tokens = TokenBatch.of([sequences[i] for i in places or at_once[0][-1:]], device=device)
+            tokens = inputs.batch(places or at_once[0][-1:], device=device)
+            row_N = row_places(counts_B, torch.tensor(places, dtype=torch.int64)).to(device)
             random = None if keep else _random_state(device)
             with torch.set_grad_enabled(keep):
-                rep_BD = self.compute(tokens)[: len(places)]
-            micro_batches.append(_MicroBatch(places, tokens, rep_BD=rep_BD, random=random))
+                rows_ND = self.compute(tokens)[: len(row_N)]
+            micro_batches.append(_MicroBatch(len(places), row_N, tokens, rows_ND=rows_ND, random=random))
         return micro_batches
 
-    def _objective(self, batch: Batch, rep_BD: Tensor) -> ObjectiveValue:
-        queries = len(batch.rows)
-        if self.texts.frozen_PD is None:
-            passage_CD = rep_BD[queries:]
-        else:
-            passage_CD = self.texts.frozen_PD[[int(c) for c in batch.candidates]].to(rep_BD.device)
-        targets = fill_targets(batch.rows, batch.candidates)
-        if self.world.size > 1 and not self.recipe.negatives_across_devices:
-            targets = _own_process_only(targets, batch)
-        return self.objective(rep_BD[:queries], passage_CD, targets.to(rep_BD.device))
-
-    def _backward(self, micro_batches: Sequence[_MicroBatch], grad_BD: Tensor) -> None:
+    def _backward(self, micro_batches: Sequence[_MicroBatch], grad_ND: Tensor) -> None:
         """Newest graph first, so that memory falls while the recomputed ones come and go."""
         for micro in reversed([m for m in micro_batches if m.random is None]):
-            self._carry(micro.rep_BD, grad_BD[micro.places])
-            micro.rep_BD = micro.rep_BD.detach()
+            self._carry(micro.rows_ND, grad_ND[micro.row_N])
+            micro.rows_ND = micro.rows_ND.detach()
         for micro in micro_batches:
             if micro.random is None:
                 continue
             after = _random_state(self.compute.model.device)
             _set_random_state(micro.random, self.compute.model.device)
-            self._carry(self.compute(micro.tokens)[: len(micro.places)], grad_BD[micro.places])
+            self._carry(self.compute(micro.tokens)[: len(micro.row_N)], grad_ND[micro.row_N])
             _set_random_state(after, self.compute.model.device)
 
-    def _carry(self, rep_BD: Tensor, grad_BD: Tensor) -> None:
-        self.compute.backward(rep_BD, grad_BD, recomputes=self.recipe.gradient_checkpointing)
+    def _carry(self, rows_ND: Tensor, grad_ND: Tensor) -> None:
+        self.compute.backward(rows_ND, grad_ND, recomputes=self.recipe.gradient_checkpointing)
 
-    def _result(
-        self, value: ObjectiveValue, sequences: Sequence[TokenIds], micro_batches: Sequence[_MicroBatch]
-    ) -> StepResult:
-        micro_batches = [m for m in micro_batches if m.places]
+    def _result(self, value: ObjectiveValue, micro_batches: Sequence[_MicroBatch]) -> StepResult:
+        micro_batches = [m for m in micro_batches if m.texts]
         lengths = torch.cat([m.tokens.lengths_B for m in micro_batches]) if micro_batches else torch.zeros(1).long()
         multiple = self.recipe.pad_to_multiple_of or 1
         longest = [-(-int(m.tokens.lengths_B.max()) // multiple) * multiple for m in micro_batches]
-        padded = 0 if self._packed else sum(n * len(m.places) for n, m in zip(longest, micro_batches, strict=True))
+        padded = 0 if self._packed else sum(n * m.texts for n, m in zip(longest, micro_batches, strict=True))
         positive_QC = value.targets.relevance_QC > 0
         score_QC = value.score_QC.detach()
         return StepResult(
