@@ -178,6 +178,10 @@ def test_a_document_with_many_chapters_has_its_title_over_them() -> None:
     assert [p.title for p in passages] == ["Book > A", "Book > B"]
 
 
+def test_a_number_is_no_title() -> None:
+    assert chunks(of(Paragraph("x"), title="0001065280-18-000069"))[0].title == ""
+
+
 def test_a_heading_that_is_the_title_is_not_said_twice() -> None:
     passages = chunks(of(Heading("book", 1), Paragraph("x"), Heading("B", 1), Paragraph("y"), title="Book"))
     assert [p.title for p in passages] == ["book", "Book > B"]
@@ -238,6 +242,13 @@ def test_row_groups_repeat_caption_and_header() -> None:
     assert passages[1].text[: later["repeated"]] == "Prices\npart | price\n"
 
 
+def test_a_row_that_only_names_the_next_ones_stays_with_them() -> None:
+    named = [row for i in range(12) for row in ((f"Part {i}:", "", ""), (f"bolt{i}", "1", "2"))]
+    passages = chunks(of(Table((("", "2022", "2023"), *named))), ChunkOptions(max_tokens=40))
+    assert len(passages) > 2
+    assert all(re.search(r"2023\nPart", p.text) and not p.text.rstrip("| ").endswith(":") for p in passages)
+
+
 def test_a_huge_row_is_cut_by_cells_then_sentences() -> None:
     long = "The bolt holds. " * 12
     rows = (("part", "use", "note"), ("bolt", "joins", long), ("nut", "joins", "small"))
@@ -263,6 +274,12 @@ def test_a_list_keeps_its_lead_paragraph() -> None:
     long = ListBlock(tuple((0, f"- a bolt of size {i}") for i in range(12)))
     passages = chunks(of(before, lead, long), ChunkOptions(max_tokens=40))
     assert passages[1].text.startswith("You need all of these:\n\n- a bolt of size 0")
+
+
+def test_a_line_like_a_title_goes_with_what_follows() -> None:
+    before, after = Paragraph("word " * 28), Paragraph("The fee is due. " * 6)
+    passages = chunks(of(before, Paragraph("(b) Late payment"), after), ChunkOptions(max_tokens=40))
+    assert passages[1].text.startswith("(b) Late payment\n\nThe fee is due.")
 
 
 def test_a_caption_stays_with_its_table() -> None:

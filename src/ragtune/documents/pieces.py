@@ -18,6 +18,11 @@ from ragtune.documents.sentences import Span, clause_spans, line_spans, sentence
 CountTokens = Callable[[Sequence[str]], list[int]]
 Cutter = Callable[[str], list[Span]]
 
+_NAME_ONLY = re.compile(r"[^|]*[^\W\d_][^|]*(?: \|)+\s*")
+LONGEST_TITLE_LINE = 120
+"""A line of more characters is running text, whatever it ends with."""
+_ENDINGS = tuple(".。!！?？;；,，…”\"')）")
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -64,35 +69,43 @@ class Room:
 def pieces_of(blocks: Sequence[LinearBlock], room: Room) -> list[Piece]:
     """The blocks of a section as pieces, in order; a block is one piece where it fits.
 
-    A list, and a table or code that is announced, is one piece with the paragraph over it where they fit together;
-    else that paragraph still goes with the first item or row.
+    A list, and whatever is announced by a line or a caption over it, is one piece with it where they fit together;
+    else the line still goes with the first item, row or sentence.
     """
     pieces: list[Piece] = []
     for number, block in enumerate(blocks):
         led = number > 0 and _leads(blocks[number - 1], block)
+        flows = _flows(block) and bool(pieces) and pieces[-1].flows
         # a paragraph that was cut leads with its last piece
         if led and room.holds_one(Piece(pieces[-1].start, block.end)):
             lead = pieces.pop()
-            pieces.append(Piece(lead.start, block.end, opens=lead.opens))
+            pieces.append(Piece(lead.start, block.end, opens=lead.opens, flows=flows))
             continue
         own = _cut_block(block, room)
         if led and room.holds_one(Piece(pieces[-1].start, own[0].end)):
             lead = pieces.pop()
-            own[0] = Piece(lead.start, own[0].end, opens=True)
+            own[0] = Piece(lead.start, own[0].end, opens=True, flows=flows)
         pieces += own
     return pieces
 
 
+def _flows(block: LinearBlock) -> bool:
+    return isinstance(block.block, Paragraph | Heading)
+
+
 def _leads(lead: LinearBlock, block: LinearBlock) -> bool:
-    """Whether a paragraph belongs to what stands below it."""
-    if not isinstance(lead.block, Paragraph) or isinstance(block.block, Paragraph | Heading):
+    """Whether a paragraph belongs to what stands below it: over a list, or a caption, a colon, a line like a title."""
+    if not isinstance(lead.block, Paragraph) or isinstance(block.block, Heading):
         return False
-    return isinstance(block.block, ListBlock) or lead.block.role == "caption" or lead.text.endswith((":", "："))
+    if isinstance(block.block, ListBlock) or lead.text.endswith((":", "：")):
+        return True
+    if lead.block.role == "caption":
+        return not isinstance(block.block, Paragraph)
+    return len(lead.text) <= LONGEST_TITLE_LINE and not lead.text.endswith(_ENDINGS) and "\n" not in lead.text
 
 
 def _cut_block(block: LinearBlock, room: Room) -> list[Piece]:
-    flows = isinstance(block.block, Paragraph | Heading)
-    whole = Piece(block.start, block.end, flows=flows)
+    whole = Piece(block.start, block.end, flows=_flows(block))
     if room.holds_one(whole):
         return [whole]
     if isinstance(block.block, Table):
@@ -126,6 +139,7 @@ def _cut_table(block: LinearBlock, table: Table, room: Room) -> Iterator[Piece]:
     for line in table_body(table):
         spans.append((start, start + len(line)))
         start += len(line) + 1
+    spans = list(_row_groups(room.text, spans))
     first_end = spans[0][1] if spans else block.end
     opening = Piece(block.start, first_end)
     if head and room.holds_one(opening):
@@ -138,7 +152,17 @@ def _cut_table(block: LinearBlock, table: Table, room: Room) -> Iterator[Piece]:
         if fits:
             yield row
         else:
-            yield from _cut(row, _ROW, room)
+            yield from _cut(row, _TABLE, room)
+
+
+def _row_groups(text: str, rows: Sequence[Span]) -> Iterator[Span]:
+    """Rows, each with the rows above it that hold nothing but a name: "Current assets:" and its first line."""
+    begin: int | None = None
+    for number, (start, end) in enumerate(rows):
+        begin = start if begin is None else begin
+        if number + 1 == len(rows) or not _NAME_ONLY.fullmatch(text[start:end]):
+            yield begin, end
+            begin = None
 
 
 def _repeated(head: Sequence[str], table: Table, room: Room) -> str:
@@ -177,5 +201,4 @@ _WORDS: tuple[Cutter, ...] = (word_spans, _characters)
 _RUNNING: tuple[Cutter, ...] = (sentence_spans, clause_spans, *_WORDS)
 _LIST: tuple[Cutter, ...] = (_items, line_spans, *_RUNNING)
 _CODE: tuple[Cutter, ...] = (_code_paragraphs, line_spans, *_WORDS)
-_ROW: tuple[Cutter, ...] = (_cells, *_RUNNING)
-_TABLE: tuple[Cutter, ...] = (line_spans, *_ROW)
+_TABLE: tuple[Cutter, ...] = (line_spans, _cells, *_RUNNING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
@@ -52,8 +53,10 @@ def sections_of(document: ReadDocument, *, longest_title: int, count_tokens: Cou
 
 
 def _root(document: ReadDocument, levels: dict[int, int]) -> str:
-    """The document's title, unless it begins with a heading over all others: that one says it."""
+    """The document's title, unless it is a number or the document begins with a heading over all others."""
     title = " ".join(str(document.metadata.get("title") or "").split())
+    if not re.search(r"[^\W\d_]{2}", title):
+        return ""
     outermost = [index for index, level in levels.items() if level == min(levels.values())]
     return "" if outermost == [0] else title
 
