@@ -121,6 +121,12 @@ def test_another_dataset_may_not_train_on_them_either(sealed: Dataset, tiny_data
         refuse_trained_on([replace(sealed, qrels={"test": sealed.split("test")}), other])
 
 
+def test_blank_questions_are_nobodys(tiny_dataset: Callable[..., Dataset]) -> None:
+    dataset = tiny_dataset()
+    dataset.queries |= {"q0": Query("q0", " "), "q5": Query("q5", "")}
+    refuse_trained_on([seal_test(dataset)])
+
+
 def test_a_dataset_without_a_seal_is_free(tiny_dataset: Callable[..., Dataset]) -> None:
     dataset = tiny_dataset()
     refuse_trained_on([with_training_query(dataset, dataset.queries["q5"].text)])

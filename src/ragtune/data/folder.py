@@ -26,7 +26,15 @@ from ragtune.data.records import Candidate, Dataset, Passage, Query
 from ragtune.errors import DataError, Problem
 from ragtune.run import atomic_folder
 
-__all__ = ["counts", "dataset_hash", "dataset_source", "is_dataset_folder", "read_dataset", "write_dataset"]
+__all__ = [
+    "counts",
+    "dataset_hash",
+    "dataset_source",
+    "is_dataset_folder",
+    "read_dataset",
+    "refuse_taken",
+    "write_dataset",
+]
 
 
 def is_dataset_folder(path: Path | str) -> bool:
@@ -42,7 +50,7 @@ def write_dataset(dataset: Dataset, folder: Path | str, *, overwrite: bool = Fal
     the disk is full; both leave what was there untouched.
     """
     folder = Path(folder)
-    _refuse_taken(folder, overwrite=overwrite)
+    refuse_taken(folder, overwrite=overwrite)
     with atomic_folder(folder) as aside:
         if folder.is_dir():
             shutil.copytree(folder, aside, dirs_exist_ok=True, ignore=_dataset_files(folder))
@@ -89,7 +97,8 @@ def counts(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _refuse_taken(folder: Path, *, overwrite: bool) -> None:
+def refuse_taken(folder: Path, *, overwrite: bool) -> None:
+    """Raise DataError where ``write_dataset`` would: to be asked before long work."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if overwrite and is_dataset_folder(folder):

@@ -33,7 +33,8 @@ def seal_test(dataset: Dataset) -> Dataset:
     if not dataset.split(SEALED):
         do = f"make one: ragtune split, or qrels/{SEALED}.tsv"
         raise DataError(Problem("there is no test split to seal", dataset.info.name, "no judged query", do))
-    questions = sorted({question_hash(dataset.queries[query].text) for query in dataset.split(SEALED)})
+    texts = [dataset.queries[query].text for query in dataset.split(SEALED)]
+    questions = sorted({question_hash(text) for text in texts if text.strip()})
     sealed = replace(dataset, seal=Seal(SEALED, split_hash(dataset, SEALED), tuple(questions)))
     refuse_trained_on([sealed])
     return sealed
@@ -58,6 +59,12 @@ def refuse_trained_on(datasets: Sequence[Dataset]) -> None:
         raise DataError(problems)
 
 
+def refuse_broken(dataset: Dataset) -> None:
+    """Raise DataError when the sealed split is not what it was when it was sealed."""
+    if is_broken(dataset):
+        raise DataError(_broken(dataset))
+
+
 def is_broken(dataset: Dataset) -> bool:
     """Whether the sealed split is not what it was when it was sealed; a dataset without a seal has none to break."""
     return dataset.seal is not None and split_hash(dataset, dataset.seal.split) != dataset.seal.sha256
@@ -67,7 +74,8 @@ def trained_questions(sealed: Dataset, trained: Dataset) -> Iterator[str]:
     """Ids of the training queries of ``trained`` that ask what the sealed split of ``sealed`` asks."""
     if sealed.seal is None:
         return
-    texts = {query: trained.queries[query].text for split in TRAINED for query in trained.split(split)}
+    every = {query: trained.queries[query].text for split in TRAINED for query in trained.split(split)}
+    texts = {query: text for query, text in every.items() if text.strip()}
     hashes = set(sealed.seal.questions)
     asked = {query: text for query, text in texts.items() if question_hash(text) in hashes}
     tested = [sealed.queries[query].text for query in sealed.split(sealed.seal.split)]

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from ragtune.data.records import Dataset
+from ragtune.data.sealing import refuse_broken
 from ragtune.errors import DataError, InputError, Problem, RecipeError, did_you_mean
 from ragtune.evaluation.evaluate import check_plan
 from ragtune.measures import parse_measure
@@ -214,8 +215,10 @@ def check_measured_models(recipe: Recipe, models: Sequence[DenseModel]) -> None:
 
 
 def check_measured_split(recipe: Recipe, dataset: Dataset) -> None:
-    """Raise ``DataError`` when the split of the verdict is not there."""
+    """Raise ``DataError`` when the split of the verdict is not there, or not what it was when it was sealed."""
     wanted = recipe.evaluate.split
+    if dataset.seal is not None and dataset.seal.split == wanted:
+        refuse_broken(dataset)
     if dataset.split(wanted):
         return
     filled = [name for name, judgements in dataset.qrels.items() if judgements]

@@ -17,6 +17,7 @@ from ragtune.data.folder_reading import read_dataset
 from ragtune.data.formats.importing import import_dataset
 from ragtune.data.formats.options import ImportOptions
 from ragtune.data.records import Dataset
+from ragtune.data.sealing import refuse_trained_on
 from ragtune.data.splitting import split_dataset
 from ragtune.errors import RagtuneError, WorkError
 from ragtune.recipe import Recipe, SourceRecipe
@@ -141,6 +142,7 @@ def begin_run(
         return prepared
     ready = [_with_splits(dataset, recipe, say=say, evaluated=index == 0) for index, dataset in enumerate(given)]
     check_measured_split(recipe, ready[0])
+    refuse_trained_on(ready)
     for notice in check_training_data(recipe, ready):
         say(f"  note: {notice}")
     run.claim(recipe_yaml=dump_recipe(recipe), identity=identity, overwrite=recipe.overwrite)
