@@ -40,7 +40,9 @@ def read(path: Path) -> ReadDocument:
 def blocks_of(exported: Mapping[str, Any]) -> Iterator[Block]:
     """The blocks of an exported DoclingDocument (its schema 1.x), in reading order; furniture is left out."""
     pages = exported.get("pages", {})
-    yield from _walk(exported["body"]["children"], exported, pages)
+    # a caption stands in the tree too, beside the table that names it
+    captions = {ref["$ref"] for table in exported.get("tables", []) for ref in table.get("captions", [])}
+    yield from _walk([r for r in exported["body"]["children"] if r["$ref"] not in captions], exported, pages)
 
 
 def _walk(refs: Sequence[Mapping[str, str]], exported: Mapping[str, Any], pages: Mapping[str, Any]) -> Iterator[Block]:

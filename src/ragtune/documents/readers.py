@@ -174,9 +174,14 @@ def _plain_kind(path: Path, head: bytes) -> ReaderSpec:
 
 
 def _looks_utf16(head: bytes) -> bool:
-    # ASCII text in UTF-16 without a mark has every second byte zero
-    pairs = len(head) // 2
-    return pairs > 0 and max(head[0::2].count(0), head[1::2].count(0)) > 0.4 * pairs and b"\x00\x00" not in head[:64]
+    """Whether bytes without a mark are UTF-16: hardly a control character in one of its two orders."""
+    for order in ("utf-16-le", "utf-16-be"):
+        text = head[: len(head) // 2 * 2].decode(order, errors="replace")
+        strange = sum((character < " " and character not in "\t\n\r") or character == "\ufffd" for character in text)
+        letters = sum(character.isascii() or character.isalpha() for character in text)
+        if strange == 0 and letters > 0.9 * len(text):
+            return True
+    return False
 
 
 def find_files(paths: list[str]) -> tuple[list[Path], list[Path]]:
@@ -204,14 +209,21 @@ def find_files(paths: list[str]) -> tuple[list[Path], list[Path]]:
 
 def _inside(folder: Path) -> list[Path]:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return [file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
+    return [file for file in files if not _is_hidden(file.relative_to(folder))]
 
 
 def _globbed(pattern: Path) -> list[Path]:
     anchor = nearest_folder(pattern)
     rest = pattern.absolute().relative_to(anchor)
-    matches = sorted(anchor.glob(str(rest)))
-    return [file for match in matches for file in (_inside(match) if match.is_dir() else [match])]
+    # hidden files come only to those who ask for them
+    hidden = any(part.startswith(".") for part in rest.parts)
+    matches = [m for m in sorted(anchor.glob(str(rest))) if hidden or not _is_hidden(m.relative_to(anchor))]
+    found = [file for match in matches for file in (_inside(match) if match.is_dir() else [match])]
+    return list(dict.fromkeys(found))
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _leads_nowhere(path: Path) -> Problem:
