@@ -1,7 +1,7 @@
 """FlagEmbedding 1.4.2: its own runner, dataset, collator, model and trainer, with its published recipe's settings.
 
-Left out of the recipe (examples/finetune/embedder/encoder_only/base.sh), all to its advantage or impossible here:
-gradient checkpointing (a second forward), DeepSpeed, fp16 (a GPU's) and cross-device negatives (one process).
+Left out of the recipe (examples/finetune/embedder/encoder_only/base.sh), as impossible here: DeepSpeed, fp16 (a GPU's)
+and cross-device negatives (one process). Its gradient checkpointing (a second forward) is a setting of the contestant.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def make_runner(job: Job) -> EncoderOnlyEmbedderRunner:
             per_device_train_batch_size=job.batch_rows,
             dataloader_drop_last=True,
             train_sampling_strategy="sequential",
+            gradient_checkpointing=job.settings["gradient_checkpointing"],
             **QUIET,
         ),
     )
