@@ -127,7 +127,8 @@ def test_what_is_known_of_a_passage_beside_a_candidate_is_kept(training_set: Bui
     ]
     row = training_set(dataset).rows[0]
     assert [(c.relevance, c.teacher) for c in row.positives] == [(2.0, 3.0)]
-    assert [(c.relevance, c.valid) for c in row.negatives] == [(0.0, True), (0.0, True), (0.0, False)]
+    assert [(c.relevance, c.valid) for c in row.negatives] == [(0.0, True), (0.0, True)]
+    assert len(row.doubtful) == 1
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ Shapes: Q queries, C candidates.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, final
 
@@ -80,6 +80,7 @@ class TargetRow:
     ``relevant`` maps every passage id that was ever judged for this query to its grade, in the batch or not (the
     query's line of the qrels). ``label`` is the class of the text where the data are texts with a class.
     ``text_id`` is the id under which the query's own text would be met among the candidates (None: it cannot be).
+    ``doubtful`` are suspected false negatives, in the batch or not: wherever one is met, it does not count.
     ``in_batch_negatives`` False: the row sees its own candidates alone.
     """
 
@@ -88,6 +89,7 @@ class TargetRow:
     relevant: Mapping[str, float] = field(default_factory=dict)
     label: str | None = None
     text_id: str | None = None
+    doubtful: Collection[str] = ()
     in_batch_negatives: bool = True
     weight: float = 1.0
 
@@ -101,7 +103,7 @@ def fill_targets(
     - With a ``label``, so is every candidate that is a positive of another row of that label (SupCon, Khosla et al.
       2020, arXiv:2004.11362).
     - The row's own relevance, where above 0, goes before the known grade, so scored pairs keep their fractions.
-    - A suspected false negative (``valid`` False) is masked for this query alone.
+    - A suspected false negative (``valid`` False, or ``doubtful``) is masked for this query alone, whoever brought it.
     - A candidate whose text is the query itself is masked. ``candidate_text_ids`` are compared with ``text_id``
       (default: the candidate ids).
     - Everything else is an in-batch negative, or masked where the row sees its own candidates alone.
@@ -173,6 +175,7 @@ class _Cells:
                 self.teacher[cell] = own.teacher
             if not own.valid:
                 self.masked.append(cell)
+        self.masked += [(number, column[passage_id]) for passage_id in row.doubtful if passage_id in column]
 
     def targets(self, rows: Sequence[TargetRow]) -> Targets:
         own_QC = self._write(False, dict.fromkeys(self.own, True), torch.bool)

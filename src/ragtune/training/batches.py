@@ -146,5 +146,6 @@ def _target_row(row: TrainingRow, chosen: Sequence[OwnCandidate]) -> TargetRow:
         relevant=row.relevant,
         label=row.label,
         text_id=row.text_id,
+        doubtful=row.doubtful,
         in_batch_negatives=row.in_batch_negatives,
     )

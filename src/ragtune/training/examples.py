@@ -41,13 +41,14 @@ class PassagePool:
 @final
 @dataclass(frozen=True, slots=True)
 class TrainingRow:
-    """One query and everything known of it; passages by pool id."""
+    """One query and everything known of it; passages by pool id. ``doubtful`` are suspected false negatives."""
 
     query_id: str
     text: str
     prompt: str | None
     positives: tuple[OwnCandidate, ...]
     negatives: tuple[OwnCandidate, ...]
+    doubtful: frozenset[str]
     relevant: Mapping[str, float]
     label: str | None
     text_id: str | None
@@ -145,7 +146,9 @@ def _row(source: Source, query_id: str, *, ids: Mapping[str, str], pool: Passage
         relevance = known.relevance if candidate.relevance is None and known else candidate.relevance
         own[key] = OwnCandidate(key, relevance=relevance or 0.0, teacher=candidate.teacher, valid=candidate.valid)
     positives = tuple(c for c in own.values() if (c.relevance or 0.0) > 0)
-    negatives = tuple(c for c in own.values() if not (c.relevance or 0.0) > 0)
+    others = [c for c in own.values() if not (c.relevance or 0.0) > 0]
+    # a doubtful one takes no place in a step, where it would be encoded and not counted
+    negatives = tuple(c for c in others if c.valid)
     if not own or not query.text.strip():
         return None
     label = query.metadata.get("label")
@@ -156,6 +159,7 @@ def _row(source: Source, query_id: str, *, ids: Mapping[str, str], pool: Passage
         prompt=None if prompt is None else str(prompt),
         positives=positives,
         negatives=negatives,
+        doubtful=frozenset(c.passage_id for c in others if not c.valid),
         relevant={c.passage_id: c.relevance or 0.0 for c in positives},
         label=None if label is None else str(label),
         text_id=pool.id_of_text(query.text),

@@ -105,7 +105,7 @@ class Miner:
 def _may_be_negative(
     row: TrainingRow, places: Sequence[int] | np.ndarray, scores: Sequence[float] | np.ndarray, ceiling: float
 ) -> list[int]:
-    known = {own.passage_id for own in (*row.positives, *row.negatives)} | set(row.relevant) | {row.text_id}
+    known = {own.passage_id for own in (*row.positives, *row.negatives)} | {*row.relevant, *row.doubtful, row.text_id}
     return [
         int(place) for place, score in zip(places, scores, strict=True) if score <= ceiling and str(place) not in known
     ]
