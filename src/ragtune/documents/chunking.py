@@ -164,7 +164,8 @@ def _overlap_start(pieces: Sequence[Piece], previous: int, first: int, room: Roo
     while since > previous and pieces[since - 1].flows:
         since -= 1
     begin, end = pieces[since].start, pieces[first - 1].end
-    for start in (begin + start for start, _ in sentence_spans(room.text[begin:end])):
+    starts = [begin + start for start, _ in sentence_spans(room.text[begin:end])]
+    for start in starts[pieces[since].inside :]:
         small = room.count_tokens([room.text[start:end]])[0] <= options.overlap_tokens
         if small and room.holds_one(Piece(start, pieces[first].end)):
             return start

@@ -19,6 +19,8 @@ CountTokens = Callable[[Sequence[str]], list[int]]
 Cutter = Callable[[str], list[Span]]
 
 _NAME_ONLY = re.compile(r"[^|]*[^\W\d_][^|]*(?: \|)+\s*")
+BATCH_TEXTS = 1_000
+"""Texts counted at a time: a tokenizer's result for one text takes kilobytes, and a sheet may have a million rows."""
 LONGEST_TITLE_LINE = 120
 """A line of more characters is running text, whatever it ends with."""
 _ENDINGS = tuple(".。!！?？;；,，…”\"')）")
@@ -30,7 +32,8 @@ class Piece:
     """A span of the document's text that is not cut further.
 
     ``repeats`` is set before the piece where it is the first of its passage: a table's caption and header. ``opens``
-    marks the first piece of a block too long for one passage; ``flows`` marks running text, which overlap may repeat.
+    marks the first piece of a block too long for one passage; ``flows`` marks running text, which overlap may repeat,
+    and ``inside`` a piece that begins in the middle of a sentence.
     """
 
     start: int
@@ -38,6 +41,7 @@ class Piece:
     repeats: str = ""
     opens: bool = False
     flows: bool = False
+    inside: bool = False
 
 
 @final
@@ -52,9 +56,10 @@ class Room:
 
     def sizes(self, texts: Sequence[str]) -> list[int]:
         """Tokens of every text with the section's title before it."""
-        if not texts:
-            return []
-        return self.count_tokens([f"{self.title} {text}" if self.title else text for text in texts])
+        found: list[int] = []
+        for batch in (texts[start : start + BATCH_TEXTS] for start in range(0, len(texts), BATCH_TEXTS)):
+            found += self.count_tokens([f"{self.title} {text}" if self.title else text for text in batch])
+        return found
 
     def holds(self, pieces: Sequence[Piece]) -> list[bool]:
         """Whether every piece fits by itself."""
@@ -79,12 +84,12 @@ def pieces_of(blocks: Sequence[LinearBlock], room: Room) -> list[Piece]:
         # a paragraph that was cut leads with its last piece
         if led and room.holds_one(Piece(pieces[-1].start, block.end)):
             lead = pieces.pop()
-            pieces.append(Piece(lead.start, block.end, opens=lead.opens, flows=flows))
+            pieces.append(Piece(lead.start, block.end, opens=lead.opens, flows=flows, inside=lead.inside))
             continue
         own = _cut_block(block, room)
         if led and room.holds_one(Piece(pieces[-1].start, own[0].end)):
             lead = pieces.pop()
-            own[0] = Piece(lead.start, own[0].end, opens=True, flows=flows)
+            own[0] = Piece(lead.start, own[0].end, opens=True, flows=flows, inside=lead.inside)
         pieces += own
     return pieces
 
@@ -122,7 +127,17 @@ def _cut(piece: Piece, cutters: Sequence[Cutter], room: Room) -> Iterator[Piece]
         yield piece  # a single character
         return
     spans = cutters[0](room.text[piece.start : piece.end])
-    parts = [Piece(piece.start + start, piece.start + end, piece.repeats, flows=piece.flows) for start, end in spans]
+    within = cutters[0] in _INSIDE_SENTENCES
+    parts = [
+        Piece(
+            piece.start + start,
+            piece.start + end,
+            piece.repeats,
+            flows=piece.flows,
+            inside=within if number else piece.inside,
+        )
+        for number, (start, end) in enumerate(spans)
+    ]
     for part, fits in zip(parts, room.holds(parts), strict=True):
         if fits:
             yield part
@@ -198,7 +213,8 @@ def _characters(text: str) -> list[Span]:
 
 
 _WORDS: tuple[Cutter, ...] = (word_spans, _characters)
-_RUNNING: tuple[Cutter, ...] = (sentence_spans, clause_spans, *_WORDS)
+_INSIDE_SENTENCES: tuple[Cutter, ...] = (clause_spans, *_WORDS)
+_RUNNING: tuple[Cutter, ...] = (sentence_spans, *_INSIDE_SENTENCES)
 _LIST: tuple[Cutter, ...] = (_items, line_spans, *_RUNNING)
 _CODE: tuple[Cutter, ...] = (_code_paragraphs, line_spans, *_WORDS)
 _TABLE: tuple[Cutter, ...] = (line_spans, _cells, *_RUNNING)
