@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,17 @@ from ragtune.errors import ModelError, Problem
 from ragtune.models import packing
 from ragtune.models.base import KINDS, Kind, TextSettings, TokenBatch
 from ragtune.models.builtin import model_folder
-from ragtune.models.dense import DenseHead, DenseModel, position_offset
+from ragtune.models.dense import DenseHead, DenseModel
 from ragtune.models.folders import DenseFolder, read_folder, reading, wrong_family
+from ragtune.models.pretrained import (
+    access,
+    check_complete,
+    is_decoder,
+    length_limit,
+    load_tokenizer,
+    quiet,
+    set_dropout,
+)
 from ragtune.recipe import ModelRecipe, Pooling
 from ragtune.run import read_json
 
@@ -36,17 +44,19 @@ def load_dense(recipe: ModelRecipe) -> DenseModel:
     if said.adapter is not None:
         said.backbone = _adapter_base(recipe, said, said.adapter)
     config = _config(recipe, said)
-    tokenizer = _tokenizer(recipe, said, rows=getattr(config, "vocab_size", None))
+    own = said.adapter is not None and (said.adapter / "tokenizer_config.json").is_file()
+    source = recipe.tokenizer or (said.adapter if own else said.backbone)
+    tokenizer = load_tokenizer(recipe, source, rows=getattr(config, "vocab_size", None))
     backbone = _backbone(recipe, said, config)
     head = DenseHead(pooling=_pooling(recipe, said, config), normalize=_normalize(recipe, said))
     heads = list(said.heads)
     if recipe.projection_dims is not None:
         width = heads[-1][0].out_features if heads else config.hidden_size  # type: ignore[index]
         heads.append(nn.Sequential(nn.Linear(width, recipe.projection_dims, bias=False), nn.Identity()))
-    bounds = tokenizer.num_special_tokens_to_add() + 1, _limit(backbone, tokenizer)
+    bounds = tokenizer.num_special_tokens_to_add() + 1, length_limit(backbone, tokenizer)
     settings = {kind: _settings(recipe, said, kind=kind, bounds=bounds) for kind in KINDS}
     if recipe.dropout is not None:
-        _set_dropout(backbone, recipe.dropout)
+        set_dropout(backbone, recipe.dropout)
     model = DenseModel(
         name=recipe.name, backbone=backbone, tokenizer=tokenizer, head=head, settings=settings, heads=heads
     )
@@ -70,7 +80,7 @@ def _config(recipe: ModelRecipe, said: DenseFolder) -> Any:
 
     source = recipe.config or said.backbone
     with reading(source):
-        config = AutoConfig.from_pretrained(source, **_access(recipe))
+        config = AutoConfig.from_pretrained(source, **access(recipe))
     for architecture in config.architectures or ():
         for ending, what in OTHER_FAMILIES.items():
             if architecture.endswith(ending):
@@ -80,63 +90,18 @@ def _config(recipe: ModelRecipe, said: DenseFolder) -> Any:
     return config
 
 
-def _access(recipe: ModelRecipe) -> dict[str, Any]:
-    return {"trust_remote_code": recipe.trust_remote_code, "cache_dir": recipe.cache_dir, "token": recipe.token}
-
-
-def _tokenizer(recipe: ModelRecipe, said: DenseFolder, *, rows: int | None) -> Any:
-    from transformers import AutoTokenizer
-
-    own = said.adapter is not None and (said.adapter / "tokenizer_config.json").is_file()
-    source = recipe.tokenizer or (said.adapter if own else said.backbone)
-    with reading(source):
-        tokenizer = AutoTokenizer.from_pretrained(source, **_access(recipe))
-    # transformers makes a tokenizer of special tokens alone where the files are missing
-    if len(tokenizer) <= len(tokenizer.all_special_ids) or (rows is not None and tokenizer.vocab_size > rows):
-        raise ModelError(
-            Problem(
-                what="the tokenizer does not belong to the model",
-                where=str(source),
-                found=f"{len(tokenizer)} tokens for an embedding table of {rows} rows",
-                do="give the folder the tokenizer's files, or set model.tokenizer",
-            )
-        )
-    return tokenizer
-
-
 def _backbone(recipe: ModelRecipe, said: DenseFolder, config: Any) -> Any:
     from transformers import AutoModel
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    try:
-        with reading(said.backbone):
-            backbone, loaded = AutoModel.from_pretrained(
-                said.backbone, config=config, dtype=torch.float32, output_loading_info=True, **_access(recipe)
-            )
-            _check_complete(said.backbone, missing=loaded["missing_keys"])
-            if said.adapter is not None:
-                backbone = _merged(backbone, said.adapter)
-    finally:
-        transformers_logging.set_verbosity(verbosity)
+    with quiet(), reading(said.backbone):
+        backbone, loaded = AutoModel.from_pretrained(
+            said.backbone, config=config, dtype=torch.float32, output_loading_info=True, **access(recipe)
+        )
+        check_complete(said.backbone, missing=loaded["missing_keys"])
+        if said.adapter is not None:
+            backbone = _merged(backbone, said.adapter)
     backbone.config.use_cache = False
     return backbone
-
-
-def _check_complete(folder: Path, *, missing: Iterable[str]) -> None:
-    """Transformers fills what the file lacks with random numbers; only a pooler may lack."""
-    lacking = sorted(name for name in missing if "pooler" not in name.split("."))
-    if lacking:
-        raise ModelError(
-            Problem(
-                what="the weights are not complete",
-                where=str(folder),
-                found=f"{len(lacking)} missing, first: {', '.join(lacking[:3])}",
-                do="give a folder whose weights belong to its config.json",
-            )
-        )
 
 
 def _merged(backbone: Any, adapter: Path) -> Any:
@@ -148,28 +113,14 @@ def _merged(backbone: Any, adapter: Path) -> Any:
         return PeftModel.from_pretrained(backbone, adapter).merge_and_unload()
 
 
-def _is_decoder(config: Any) -> bool:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED
-
-    return config.model_type in CAUSAL and config.model_type not in MASKED
-
-
 def _pooling(recipe: ModelRecipe, said: DenseFolder, config: Any) -> Pooling:
-    return recipe.pooling or said.pooling or ("last_token" if _is_decoder(config) else "mean")
+    return recipe.pooling or said.pooling or ("last_token" if is_decoder(config) else "mean")
 
 
 def _normalize(recipe: ModelRecipe, said: DenseFolder) -> bool:
     if recipe.normalize is not None:
         return recipe.normalize
     return True if said.normalize is None else said.normalize
-
-
-def _limit(backbone: Any, tokenizer: Any) -> int:
-    """Longest input in tokens that the position table and the tokenizer allow."""
-    positions = getattr(backbone.config, "max_position_embeddings", None) or 10**6
-    positions -= position_offset(backbone)
-    return int(min(positions, tokenizer.model_max_length if tokenizer.model_max_length < 10**6 else positions))
 
 
 def _settings(recipe: ModelRecipe, said: DenseFolder, *, kind: Kind, bounds: tuple[int, int]) -> TextSettings:
@@ -198,14 +149,6 @@ def _settings(recipe: ModelRecipe, said: DenseFolder, *, kind: Kind, bounds: tup
     return TextSettings(prompt=prompt, format=format_, max_tokens=max_tokens, lowercase=said.lowercase)
 
 
-def _set_dropout(backbone: nn.Module, share: float) -> None:
-    for module in backbone.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = share
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = share  # type: ignore[assignment]
-
-
 def _pack(model: DenseModel) -> bool:
     """Switch to packed attention where three sequences give the same vectors as with padding; say whether it did.
 
@@ -217,7 +160,9 @@ def _pack(model: DenseModel) -> bool:
     packing.register()
     plain = model.backbone.config._attn_implementation
     window = getattr(model.backbone.config, "sliding_window", None) or 0
-    longest = min(max(17, 2 * window + 3 if window <= PROBED_WINDOW else 0), _limit(model.backbone, model.tokenizer))
+    longest = min(
+        max(17, 2 * window + 3 if window <= PROBED_WINDOW else 0), length_limit(model.backbone, model.tokenizer)
+    )
     ids = torch.arange(5, 5 + longest + 12) % model.backbone.config.vocab_size
     batch = TokenBatch(ids_N=ids, lengths_B=torch.tensor([longest, 9, 3]))
     model.eval()
