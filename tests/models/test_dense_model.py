@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ragtune.models import load_model
-from ragtune.models.base import TextSettings, TokenBatch, token_batches
+from ragtune.models.base import Representation, TextSettings, TokenBatch, token_batches
 from ragtune.models.dense import DenseModel, TokenRows
 from ragtune.recipe import ModelRecipe
 
@@ -176,7 +176,8 @@ def test_scores_are_dot_products(tiny_model: Path) -> None:
     model = loaded(tiny_model)
     query_QD, passage_CD = torch.randn(2, 5), torch.randn(3, 5)
     expected = torch.tensor([[float(q @ p) for p in passage_CD] for q in query_QD])
-    torch.testing.assert_close(model.score(query_QD, passage_CD), expected)
+    query, passage = Representation.one_each(query_QD), Representation.one_each(passage_CD)
+    torch.testing.assert_close(model.score(query, passage), expected)
 
 
 def test_counted_weights_are_those_of_every_tokens_products(tiny_model: Path) -> None:

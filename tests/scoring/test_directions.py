@@ -10,6 +10,7 @@ import torch
 
 from ragtune.scoring.directions import DIRECTIONS, direction_problems, directional_loss, positive_pairs, score_blocks
 from ragtune.scoring.losses.softmax import softmax
+from ragtune.scoring.similarity import dot
 from ragtune.scoring.targets import OwnCandidate, TargetRow, Targets, fill_targets
 
 LOSS = partial(softmax, temperature=0.5)
@@ -53,7 +54,7 @@ def naive_joint(query, passage, targets, i, p, directions):
 )
 def test_joint_against_the_sum_written_out(directions) -> None:
     query, passage, targets = batch()
-    blocks = score_blocks(query, passage, targets, directions=directions)
+    blocks = score_blocks(query, passage, targets, directions=directions, similarity=dot)
     loss_Q = directional_loss(LOSS, blocks, targets, directions=directions)
     pairs = [[0], [1, 2], [2]]
     for i, weight in enumerate([1.0, 2.0, 1.0]):
@@ -63,7 +64,7 @@ def test_joint_against_the_sum_written_out(directions) -> None:
 
 def test_one_direction_alone_is_the_plain_loss() -> None:
     query, passage, targets = batch()
-    blocks = score_blocks(query, passage, targets, directions=["query_passage"])
+    blocks = score_blocks(query, passage, targets, directions=["query_passage"], similarity=dot)
     for partition in ("joint", "separate"):
         loss_Q = directional_loss(LOSS, blocks, targets, directions=["query_passage"], partition=partition)
         torch.testing.assert_close(loss_Q, LOSS(blocks.score_QC, targets))
@@ -73,7 +74,7 @@ def test_separate_is_the_mean_of_the_two_ways() -> None:
     query, passage = torch.randn(4, 3).double(), torch.randn(4, 3).double()
     eye = torch.eye(4)
     targets = Targets(eye, torch.ones(4, 4, dtype=torch.bool), own_QC=eye.bool())
-    blocks = score_blocks(query, passage, targets, directions=SYMMETRIC)
+    blocks = score_blocks(query, passage, targets, directions=SYMMETRIC, similarity=dot)
     loss_Q = directional_loss(LOSS, blocks, targets, directions=SYMMETRIC, partition="separate")
     there, back = LOSS(query @ passage.T, targets), LOSS(passage @ query.T, targets)
     torch.testing.assert_close(loss_Q, (there + back) / 2)
@@ -84,7 +85,7 @@ def test_the_added_negatives_carry_gradient() -> None:
     query.requires_grad_(), passage.requires_grad_()
 
     def total(query, passage):
-        blocks = score_blocks(query, passage, targets, directions=DIRECTIONS)
+        blocks = score_blocks(query, passage, targets, directions=DIRECTIONS, similarity=dot)
         return directional_loss(LOSS, blocks, targets, directions=DIRECTIONS)
 
     assert torch.autograd.gradcheck(total, (query, passage))
@@ -97,7 +98,7 @@ def test_a_row_that_sees_its_own_cells_alone_gets_no_strangers() -> None:
     ]
     targets = fill_targets(rows, ["a", "b", "x"])
     query, passage = torch.randn(2, 3), torch.randn(3, 3)
-    blocks = score_blocks(query, passage, targets, directions=DIRECTIONS)
+    blocks = score_blocks(query, passage, targets, directions=DIRECTIONS, similarity=dot)
     score = (passage[[0, 2]] @ query[0]) / 0.5
     # its own two candidates, and the positive once more from the passage's side
     expected = torch.stack([score[0], score[1], score[0]]).logsumexp(0) - score[0]
@@ -109,7 +110,7 @@ def test_queries_without_a_positive_give_zero() -> None:
     vectors = torch.randn(2, 3, requires_grad=True)
     for rows in ([0], [0, 1]):
         part = targets.rows(torch.tensor(rows))
-        blocks = score_blocks(vectors[rows], vectors, part, directions=SYMMETRIC)
+        blocks = score_blocks(vectors[rows], vectors, part, directions=SYMMETRIC, similarity=dot)
         loss_Q = directional_loss(LOSS, blocks, part, directions=SYMMETRIC)
         assert loss_Q[0] == 0 and loss_Q.shape == (len(rows),)
         loss_Q.sum().backward()
@@ -128,7 +129,7 @@ def test_masked_cells_spread_nothing() -> None:
     )
     values = []
     for vectors in (passage, poisoned):
-        blocks = score_blocks(query, vectors, targets, directions=DIRECTIONS)
+        blocks = score_blocks(query, vectors, targets, directions=DIRECTIONS, similarity=dot)
         values.append(directional_loss(LOSS, blocks, targets, directions=DIRECTIONS))
     torch.testing.assert_close(*values)
 

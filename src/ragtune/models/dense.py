@@ -17,10 +17,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ragtune.models import packing
-from ragtune.models.base import KINDS, Kind, Scorer, TextSettings, TokenBatch, TokenIds, token_batches
+from ragtune.models.base import (
+    KINDS,
+    BiEncoder,
+    Kind,
+    Representation,
+    TextSettings,
+    TokenBatch,
+    TokenIds,
+    token_batches,
+)
 from ragtune.models.folders import write_modules
 from ragtune.recipe import Pooling
 from ragtune.run import atomic_folder, hash_json, progress
+from ragtune.scoring.similarity import full_precision
 
 # Tokens of one forward pass while encoding. measured: 4,096 to 16,384 are equally fast on 2 cores (LOG.md)
 ENCODE_TOKENS = 8192
@@ -37,7 +47,7 @@ class DenseHead:
 
 
 @final
-class DenseModel(Scorer):
+class DenseModel(BiEncoder):
     """A bi-encoder over a transformers backbone."""
 
     family: ClassVar[str] = "dense"
@@ -131,7 +141,7 @@ class DenseModel(Scorer):
         pooled_BH = states(batch)
         for head in self.heads:
             pooled_BH = head(pooled_BH.to(next(head.parameters()).dtype))
-        vector_BD = pooled_BH.float()
+        vector_BD = full_precision(pooled_BH)
         return F.normalize(vector_BD, dim=-1) if self.head.normalize else vector_BD
 
     def _embedded(self, ids: Tensor) -> dict[str, Tensor]:
@@ -164,8 +174,8 @@ class DenseModel(Scorer):
             return state_NH[layout.end_B - 1]
         length_B = (layout.end_B - layout.start_B).float()
         text_N = torch.repeat_interleave(torch.arange(len(length_B), device=self.device), layout.end_B - layout.start_B)
-        real_NH = state_NH[: batch.tokens].float()
-        total_BH = torch.zeros(len(length_B), self.hidden, device=self.device).index_add(0, text_N, real_NH)
+        real_NH = full_precision(state_NH[: batch.tokens])
+        total_BH = real_NH.new_zeros(len(length_B), self.hidden).index_add(0, text_N, real_NH)
         return total_BH / length_B[:, None]
 
     def _padded_states(self, batch: TokenBatch) -> Tensor:
@@ -180,12 +190,12 @@ class DenseModel(Scorer):
             return state_BTH[:, 0]
         if self.head.pooling == "last_token":
             return state_BTH[torch.arange(len(rows), device=self.device), length_B - 1]
-        total_BH = (state_BTH.float() * mask_BT[..., None]).sum(1)
+        total_BH = (full_precision(state_BTH) * mask_BT[..., None]).sum(1)
         return total_BH / length_B[:, None]
 
-    def score(self, query_rep: Tensor, passage_rep: Tensor) -> Tensor:
+    def score(self, query: Representation, passage: Representation) -> Tensor:
         """``score_QC``: dot products, fp32."""
-        return query_rep.float() @ passage_rep.float().T
+        return full_precision(query.rows_ND) @ full_precision(passage.rows_ND).T
 
     def encode(
         self, texts: Sequence[str], *, kind: Kind, label: str = "", prompts: Sequence[str | None] | None = None

@@ -15,10 +15,11 @@ from ragtune.recipe import ModelRecipe
 @final
 @dataclass(frozen=True, slots=True)
 class FamilySpec:
-    """One model family."""
+    """One model family. ``pairs``: it reads query and passage together and gives a score, not a representation."""
 
     load: Callable[[ModelRecipe], Scorer]
     summary: str
+    pairs: bool = False
 
 
 FAMILIES: Mapping[str, FamilySpec] = MappingProxyType(

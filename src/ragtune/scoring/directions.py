@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal, final, get_args
+from typing import Literal, Protocol, Self, TypeVar, final, get_args
 
 import torch
 from torch import Tensor
 
 from ragtune.errors import Problem, did_you_mean
-from ragtune.scoring.similarity import dot
 from ragtune.scoring.targets import Targets
 
 Direction = Literal["query_passage", "query_query", "passage_query", "passage_passage"]
@@ -26,6 +25,16 @@ DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 PARTITIONS: tuple[Partition, ...] = get_args(Partition)
 WITH_POSITIVE: frozenset[Direction] = frozenset({"query_passage", "passage_query"})
 """The directions whose candidates hold the positive pair; the others can only lend negatives to a joint softmax."""
+
+
+class Texts(Protocol):
+    """Representations of texts, of which some can be chosen by number; a tensor of vectors is one."""
+
+    def __getitem__(self, places: Tensor, /) -> Self:
+        """The texts at ``places``, in that order."""
+
+
+T = TypeVar("T", bound=Texts)
 
 
 @final
@@ -51,21 +60,16 @@ def positive_pairs(targets: Targets) -> tuple[Tensor, Tensor]:
 
 
 def score_blocks(
-    query_QD: Tensor,
-    passage_CD: Tensor,
-    targets: Targets,
-    *,
-    directions: Collection[Direction],
-    similarity: Callable[[Tensor, Tensor], Tensor] = dot,
+    query: T, passage: T, targets: Targets, *, directions: Collection[Direction], similarity: Callable[[T, T], Tensor]
 ) -> ScoreBlocks:
     """The blocks of scores that ``directions`` need, and no others. ``targets`` hold one row for each query."""
     query_R, passage_R = positive_pairs(targets)
     return ScoreBlocks(
-        score_QC=similarity(query_QD, passage_CD),
+        score_QC=similarity(query, passage),
         query_R=query_R,
         passage_R=passage_R,
-        score_QQ=similarity(query_QD, query_QD) if "query_query" in directions else None,
-        score_RC=similarity(passage_CD[passage_R], passage_CD) if "passage_passage" in directions else None,
+        score_QQ=similarity(query, query) if "query_query" in directions else None,
+        score_RC=similarity(passage[passage_R], passage) if "passage_passage" in directions else None,
     )
 
 
@@ -130,9 +134,10 @@ def directional_loss(
     and the query's own candidates against their own positive. Teacher scores are not carried over.
 
     >>> from ragtune.scoring.losses import LOSSES
+    >>> from ragtune.scoring.similarity import dot
     >>> vectors, valid = torch.eye(2), torch.ones(2, 2, dtype=torch.bool)
     >>> targets = Targets(torch.eye(2), valid, own_QC=torch.eye(2, dtype=torch.bool))
-    >>> blocks = score_blocks(vectors, vectors, targets, directions=DIRECTIONS)
+    >>> blocks = score_blocks(vectors, vectors, targets, directions=DIRECTIONS, similarity=dot)
     >>> def loss(score_RN, targets_RN):
     ...     return LOSSES["softmax"].function(score_RN, targets_RN, temperature=1.0)
     >>> [round(value, 4) for value in directional_loss(loss, blocks, targets, directions=DIRECTIONS).tolist()]

@@ -70,7 +70,7 @@ class Objective:
         """The scores of shortened, renormalised rows."""
         assert isinstance(self.model, BiEncoder) and scored.sides is not None
         query, passage = (
-            Representation(*matryoshka_prefixes(side.rows_ND, [dims]), side.lengths_B) for side in scored.sides
+            Representation(matryoshka_prefixes(side.rows_ND, [dims])[0], side.lengths_B) for side in scored.sides
         )
         return Scored(self.model.score(query, passage), sides=(query, passage))
 

@@ -88,7 +88,8 @@ class Step:
         counts_B = self.compute.model.row_counts(everything)
         micro_batches = self._forward(inputs, counts_B)
         device = self.compute.model.device
-        rows_ND = torch.zeros(int(counts_B.sum()), self.compute.model.dims, device=device)
+        dtype = torch.promote_types(micro_batches[0].rows_ND.dtype, torch.float32)
+        rows_ND = torch.zeros(int(counts_B.sum()), self.compute.model.dims, device=device, dtype=dtype)
         for micro in micro_batches:
             rows_ND[micro.row_N] = micro.rows_ND.detach()
         self.world.sum_(rows_ND)
