@@ -146,12 +146,12 @@ def reply_to(body: dict[str, Any]) -> str:
         return json.dumps(dict.fromkeys(("self_contained", "clear", "mentioned", "answered"), True))
     query = re.search(r"(?:Query: |查询：)(.*)", prompt)
     asked = set(units(query[1])) if query else set()
-    return json.dumps({"answering": [n for n, p in enumerate(passages, 1) if len(asked & set(units(p))) >= 4]})
+    return json.dumps({"answering": [n for n, p in enumerate(passages, 1) if asked <= set(units(p))]})
 
 
 def query_for(passage: str, style: str, place: int) -> dict[str, str]:
     words = passage.split() if " " in passage.strip() else list(passage)
-    chosen = words[place * 2 : place * 2 + 4] + words[-2:]
+    chosen = words[1:2] + words[place * 2 + 3 : place * 2 + 7] + words[-2:]
     joined = (" " if " " in passage.strip() else "").join(chosen)
     return {"style": style, "query": joined.strip(".。") + "?", "answer": words[-1], "quote": passage[:20]}
 

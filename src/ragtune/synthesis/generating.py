@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from ragtune.synthesis.asking import Asker
 from ragtune.synthesis.drafts import Draft, Rejected, Sieved
 from ragtune.synthesis.llm import Reply, Request
 from ragtune.synthesis.parsing import find_object
-from ragtune.synthesis.planning import Plan
+from ragtune.synthesis.planning import Plan, drawn_for
 from ragtune.synthesis.prompts import Job, json_request, language_of, repair_request, simple_request
 from ragtune.synthesis.styles import OPENINGS
 from ragtune.synthesis.words import content_words
@@ -40,7 +41,7 @@ def make_orders(
 ) -> list[Order]:
     """All requests of a plan, in its order."""
     orders = []
-    for number, (key, jobs) in enumerate(plan.jobs.items()):
+    for key, jobs in plan.jobs.items():
         text = corpus[key].content
         if not recipe.uses_json:
             for job in jobs:
@@ -53,7 +54,7 @@ def make_orders(
         compares = any(job.style == "comparison" for job in wanted)
         neighbour = neighbour if recipe.contrast or compares else ""
         if wanted:
-            shown = _window(examples, number)
+            shown = _some(examples, drawn_for(corpus[key], recipe.seed))
             request = json_request(
                 text, wanted, recipe.llm, neighbour=corpus[neighbour].content if neighbour else "",
                 contrast=recipe.contrast, examples=shown, seed=recipe.seed,
@@ -66,9 +67,8 @@ EXAMPLES_SHOWN = 8
 """Promptagator's most (Dai et al. 2022); each passage sees others of a longer list."""
 
 
-def _window(examples: Sequence[str], number: int) -> list[str]:
-    shown = min(EXAMPLES_SHOWN, len(examples))
-    return [examples[(number * shown + i) % len(examples)] for i in range(shown)]
+def _some(examples: Sequence[str], drawn: random.Random) -> list[str]:
+    return drawn.sample(examples, min(EXAMPLES_SHOWN, len(examples)))
 
 
 def generate(orders: Sequence[Order], asker: Asker, recipe: SynthesisRecipe) -> Sieved:

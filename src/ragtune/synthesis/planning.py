@@ -14,6 +14,7 @@ from ragtune.data.duplicates import duplicate_groups
 from ragtune.data.language import CJK, units
 from ragtune.data.records import Dataset, Passage
 from ragtune.recipe_synthesis import SynthesisRecipe
+from ragtune.run import hash_json
 from ragtune.synthesis.prompts import Job, language_of
 from ragtune.synthesis.styles import OPENINGS, STYLES
 
@@ -45,24 +46,29 @@ def word_count(text: str) -> float:
 
 
 def make_plan(dataset: Dataset, recipe: SynthesisRecipe) -> Plan:
-    """Choose passages, spread evenly over the documents, and deal the styles out in turn."""
+    """Choose passages, spread evenly over the documents, and deal the styles out by chance and in turn."""
     skipped: Counter[str] = Counter()
     fit = _fit(dataset, recipe, skipped)
-    drawn = random.Random(recipe.seed)
-    chosen = [passage.id for passage in fit]
     if recipe.max_passages is not None and recipe.max_passages < len(fit):
-        chosen = _spread(fit, drawn)[: recipe.max_passages]
-        skipped["not drawn"] = len(fit) - len(chosen)
+        skipped["not drawn"] = len(fit) - recipe.max_passages
+        fit = _spread(fit, recipe.seed)[: recipe.max_passages]
+    return Plan({passage.id: _jobs(passage, recipe) for passage in fit}, skipped)
+
+
+def drawn_for(passage: Passage, seed: int) -> random.Random:
+    """Chance that hangs on the passage alone: what changes elsewhere in the corpus changes nothing here."""
+    return random.Random(hash_json([seed, passage.title, passage.text]))
+
+
+def _jobs(passage: Passage, recipe: SynthesisRecipe) -> tuple[Job, ...]:
+    drawn = drawn_for(passage, recipe.seed)
     # a small model writes some styles only; the others are not dealt out
     writable = [style for style in recipe.styles if recipe.uses_json or style in OPENINGS["en"]]
-    jobs: dict[str, tuple[Job, ...]] = {}
-    for number, key in enumerate(chosen):
-        first = number * recipe.per_passage
-        styles = [writable[(first + i) % len(writable)] for i in range(recipe.per_passage)]
-        chinese = language_of(dataset.corpus[key].text) == "zh"
-        bands = [drawn.choice(STYLES[s].characters if chinese else STYLES[s].words) for s in styles]
-        jobs[key] = tuple(Job(style, *band) for style, band in zip(styles, bands, strict=True))
-    return Plan(jobs, skipped)
+    first = drawn.randrange(len(writable))
+    styles = [writable[(first + place) % len(writable)] for place in range(recipe.per_passage)]
+    chinese = language_of(passage.text) == "zh"
+    bands = [drawn.choice(STYLES[s].characters if chinese else STYLES[s].words) for s in styles]
+    return tuple(Job(style, *band) for style, band in zip(styles, bands, strict=True))
 
 
 def _fit(dataset: Dataset, recipe: SynthesisRecipe, skipped: Counter[str]) -> list[Passage]:
@@ -101,13 +107,10 @@ def _unfit(passage: Passage, recipe: SynthesisRecipe) -> str:
     return "table of contents" if len(_LEADER.findall(passage.text)) >= LEADERS else ""
 
 
-def _spread(passages: Sequence[Passage], drawn: random.Random) -> list[str]:
-    """Ids in an order that takes one passage of each document before a second one of any."""
-    documents: dict[str, list[str]] = defaultdict(list)
-    for passage in passages:
-        documents[str(passage.metadata.get("document", passage.id))].append(passage.id)
-    rows = list(documents.values())
-    for row in rows:
-        drawn.shuffle(row)
-    drawn.shuffle(rows)
-    return [key for key in chain.from_iterable(zip_longest(*rows)) if key is not None]
+def _spread(passages: Sequence[Passage], seed: int) -> list[Passage]:
+    """An order by chance that takes one passage of each document before a second one of any."""
+    place = {passage.id: drawn_for(passage, seed).random() for passage in passages}
+    documents: dict[str, list[Passage]] = defaultdict(list)
+    for passage in sorted(passages, key=lambda passage: place[passage.id]):
+        documents[str(passage.metadata.get("document", passage.id))].append(passage)
+    return [passage for passage in chain.from_iterable(zip_longest(*documents.values())) if passage is not None]

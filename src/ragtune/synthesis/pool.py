@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import final
 
@@ -26,20 +26,25 @@ RERANKED = 50
 class Pool:
     """Searches over one corpus; what a search needs is built when it is first used.
 
-    ``others`` are further first stages, ``scorer`` a reranker: both widen what the judge sees.
+    ``encoder`` gives the embedding model, ``others`` are further first stages, ``scorer`` is a reranker: the last two
+    widen what the judge sees.
     """
 
     def __init__(
         self,
         dataset: Dataset,
-        encoder: Encoder,
+        encoder: Callable[[], Encoder],
         *,
         others: Sequence[Retriever] = (),
         scorer: PairScorer | None = None,
     ) -> None:
-        self._dataset, self._encoder = dataset, encoder
+        self._dataset, self._load = dataset, encoder
         self.corpus = dataset.corpus
         self._others, self._scorer = list(others), scorer
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return self._load()
 
     @cached_property
     def groups(self) -> dict[str, str]:

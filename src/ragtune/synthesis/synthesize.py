@@ -196,9 +196,12 @@ class Synthesizer:
     def _pool_over(self, dataset: Dataset) -> Pool:
         """The searches over a corpus; built anew only where structure pairs have changed it."""
         if self._pool is None or self._pool.corpus != dataset.corpus:
-            encoder = self._encoder = self._encoder or _load_encoder(self.recipe.filters.embedder)
-            self._pool = Pool(dataset, encoder, others=self._others, scorer=self._scorer)
+            self._pool = Pool(dataset, self._embedder, others=self._others, scorer=self._scorer)
         return self._pool
+
+    def _embedder(self) -> Encoder:
+        self._encoder = self._encoder or _load_encoder(self.recipe.filters.embedder)
+        return self._encoder
 
     def _asker(self, llm: LlmRecipe, stack: ExitStack) -> Asker:
         model = load_llm(llm, cache=self._cache)
