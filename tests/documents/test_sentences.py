@@ -19,6 +19,7 @@ TEXTS = [
     ["We work with Acme Inc. and Ode Ltd. in Europe.", "They pay Acme Inc.", "The rest is ours."],
     ["Use tools, e.g. a hammer, i.e. something heavy, etc.", "Then stop."],
     ["He waited... and waited.", "Then...", "Nothing came."],
+    ["The parts p1, p2, . . . , pM are cut.", "Norway . . .", "Then more."],
     ['"Stop!" he said.', 'She said "No."', "He left."],
     ["(See the note.)", "It is short."],
     ["Visit www.example.com/a.html or mail a.b@c.org.", "We answer."],

@@ -10,8 +10,9 @@ from ragtune.data.language import CJK
 Span = tuple[int, int]
 
 _CLOSERS = "\"'”’»)\\]}」』】）》〉〕"
-_FULL_STOP = re.compile(f"[。！？｡]+[！？!?。]*[{_CLOSERS}]*|[.!?…]+[{_CLOSERS}]*|\n+")
+_FULL_STOP = re.compile(f"[。！？｡]+[！？!?。]*[{_CLOSERS}]*|[.!?…]+(?: [.…]+)*[{_CLOSERS}]*|\n+")
 _CHINESE_END = frozenset("。！？｡")
+_NO_OPENING = frozenset(",;:)]}，；：、）】")
 _BRACKETS = frozenset("）)】]")
 _LAST_WORD = re.compile(r"[^\s(\[{\"'“‘（「『《]*$")
 _NEXT_WORD = re.compile(r"[\s\"'“‘(\[（「『《]*(\w[\w'’-]*)?")
@@ -116,11 +117,13 @@ def _ends_sentence(text: str, mark: re.Match[str], start: int) -> bool:
         return marks[-1] not in _BRACKETS or after[0].isspace()
     if not after[0].isspace():
         return bool(_WORD.match(after) and re.match(f"[{CJK}]", after)) and marks[0] in "!?."
+    if after.lstrip()[0] in _NO_OPENING:
+        return False
     found = _NEXT_WORD.match(after)
     following = (found.group(1) if found else None) or ""
     if following[:1].islower():
         return False
-    return marks[0] != "." or marks.startswith("..") or not _is_abbreviation(text[start : mark.start()], following)
+    return marks[0] != "." or marks.count(".") > 1 or not _is_abbreviation(text[start : mark.start()], following)
 
 
 def _is_abbreviation(before: str, following: str) -> bool:
