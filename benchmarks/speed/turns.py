@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def measure_ceiling(bench: Bench, environment: str) -> dict[str, float]:
     rates = _work(bench, environment, "matmul_ceiling.py", _job(bench, timed=[]))
     if "failed" in rates:
         raise BenchmarkError(f"the matmul ceiling could not be measured\n{rates['failed']}")
-    return {name: rates[name] for name in rates if name != "peak_rss_bytes"}
+    return {name: rates[name] for name in rates if name not in ("peak_rss_bytes", "wall_seconds")}
 
 
 def take_turn(
@@ -129,24 +130,27 @@ def _job(
 
 
 def _work(bench: Bench, environment: str, worker: str, job: Mapping[str, Any]) -> dict[str, Any]:
-    """Run a worker to its end; what it wrote and its peak memory, or why it failed."""
-    folder = bench.scratch / "turn"
+    return run_worker(bench.pythons[environment], worker, job, scratch=bench.scratch, threads=bench.threads)
+
+
+def run_worker(python: Path, worker: str, job: Mapping[str, Any], *, scratch: Path, threads: int) -> dict[str, Any]:
+    """Run a worker to its end; what it wrote, its seconds and its peak memory, or why it failed."""
+    folder = scratch / "turn"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     job_file, result_file, log_file = folder / "job.json", folder / "result.json", folder / "log.txt"
     job_file.write_text(json.dumps(job, ensure_ascii=False), encoding="utf-8")
-    command = [str(bench.pythons[environment]), str(WORKERS / worker), str(job_file), str(result_file)]
+    command = [str(python), str(WORKERS / worker), str(job_file), str(result_file)]
+    began = time.perf_counter()
     with log_file.open("wb") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env=_variables(bench.threads), cwd=folder
-        )
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=_variables(threads), cwd=folder)
         try:
             _, status, usage = os.wait4(process.pid, 0)
         except BaseException:
             process.kill()
             raise
     process.returncode = os.waitstatus_to_exitcode(status)
-    memory = {"peak_rss_bytes": usage.ru_maxrss * 1024}
+    memory = {"peak_rss_bytes": usage.ru_maxrss * 1024, "wall_seconds": time.perf_counter() - began}
     if process.returncode or not result_file.is_file():
         ending = "\n".join(log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
         return memory | {"failed": f"{worker} ended with {process.returncode}\n{ending}"}
