@@ -45,6 +45,12 @@ def test_what_stands_around_the_content_is_left_out(page: Path, wrap: str) -> No
     assert " ".join(document.raw_pages[0].split()) == "Rent It is due on the first."
 
 
+def test_furniture_inside_furniture(page: Path) -> None:
+    nested = "<nav><div class='menu'><nav><button>x</button></nav></div></nav>" * 50
+    body = f"<div class='sidebar'>{nested}<div class='menu'>y</div></div><p>Due.</p>" * 20
+    assert blocks(page, body) == [Paragraph("Due.")] * 20
+
+
 def test_content_with_an_unlucky_name_stays(page: Path) -> None:
     body = "<div class='menu-layout'><p>All of the text is in here.</p></div><p>Short.</p>"
     assert Paragraph("All of the text is in here.") in blocks(page, body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ _NAMES = frozenset(
 )
 """Classes and ids (whole, or their part before the first hyphen or underscore) of what stands around the content."""
 _NAME_PARTS = re.compile(r"[-_]+")
+_NEVER_FURNITURE = ("html", "body", "main", "article", "table", "pre", "code")
 _FURNITURE_SHARE = 0.4
 """What holds more of the page's text is not furniture, whatever it is called."""
 _MAIN_SHARE = 0.2
@@ -68,19 +70,32 @@ def strip_furniture(tree: LexborHTMLParser) -> tuple[str, LexborNode]:
     """Take what is not content out of a page: (its remaining text, the node that holds it)."""
     body = tree.body
     assert body is not None, "the parser gives every page a body"
-    for node in tree.css(_FURNITURE):
-        if node.tag not in ("html", "body", "main"):
-            node.decompose()
+    _remove([node for node in tree.css(_FURNITURE) if node.tag not in ("html", "body", "main")])
     root = _main_part(tree, body)
     total = len(root.text())
-    for node in root.css("[class], [id]"):
-        named = _is_furniture(node) and node.tag not in ("html", "body", "main", "article", "table", "pre", "code")
-        if named and len(node.text()) < _FURNITURE_SHARE * total:
-            node.decompose()
+    named = [
+        node
+        for node in root.css("[class], [id]")
+        if node.tag not in _NEVER_FURNITURE and _is_furniture(node) and len(node.text()) < _FURNITURE_SHARE * total
+    ]
+    _remove(named)
     if root.tag == "body":
-        for node in root.css("body > header"):
-            node.decompose()
+        _remove(root.css("body > header"))
     return inline_text(root), root
+
+
+def _remove(nodes: Sequence[LexborNode]) -> None:
+    """Take nodes out of their tree. Those inside another of them go with it: touching them later reads freed memory."""
+    removed = {node.mem_id for node in nodes}
+    for node in [node for node in nodes if not any(above.mem_id in removed for above in _ancestors(node))]:
+        node.decompose()
+
+
+def _ancestors(node: LexborNode) -> Iterator[LexborNode]:
+    above = node.parent
+    while above is not None:
+        yield above
+        above = above.parent
 
 
 def _main_part(tree: LexborHTMLParser, body: LexborNode) -> LexborNode:
