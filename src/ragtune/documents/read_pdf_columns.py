@@ -26,6 +26,9 @@ from ragtune.documents.read_pdf_words import Box, Word
 FAR = 2.6
 """A blank of this many line heights ends a table."""
 
+NEAR_HEAD = 0.7
+"""Before the first amounts, a single piece further below than this many line heights is no part of a table."""
+
 _YEAR = re.compile(r"(?:fy\s*)?(?:19|20)\d\d[a-z]?|[A-Z][a-z]{2,8}\.? \d{1,2},( \d{4})?", re.IGNORECASE)
 _SPLIT_GAP = 0.45
 """Two words this far apart (letter heights) may stand in two columns; a word space is narrower."""
@@ -77,7 +80,11 @@ def _run_end(rows: Sequence[Row], start: int) -> int:
     end, single = start, 0
     for j in range(start + 1, len(rows)):
         high = median(p.bottom - p.top for p in rows[j])
-        if boxed(rows[j])[1] - boxed(rows[j - 1])[3] > FAR * high or _is_text(rows[j], wide):
+        gap = boxed(rows[j])[1] - boxed(rows[j - 1])[3]
+        if gap > FAR * high or _is_text(rows[j], wide):
+            break
+        # a heading of two pieces, then text: no table has begun
+        if gap > NEAR_HEAD * high and len(rows[j]) == 1 and not any(map(_has_amount, rows[start:j])):
             break
         if len(rows[j]) > 1:
             end, single = j, 0
@@ -92,8 +99,8 @@ def _is_text(row: Row, wide: float) -> bool:
     """Whether a row is a caption or a line of running text, justified ones with wide blanks included."""
     words = [word for piece in row for word in piece.words]
     filled = sum(piece.right - piece.left for piece in row) > 0.8 * wide
-    amounts = sum(looks_numeric(word.text) for word in words)
-    return is_caption(row[0].text) or (filled and len(words) > 7 and amounts < 0.25 * len(words))
+    amounts = any(looks_numeric(piece.text) for piece in row)
+    return is_caption(row[0].text) or (filled and len(words) > 7 and not amounts)
 
 
 def _titles(found: Sequence[FoundTable | Row]) -> list[Row]:

@@ -13,6 +13,9 @@ from ragtune.documents.read_pdf_words import Box, Word
 WIDE_GAP = 1.0
 """A gap of this many letter heights between two words parts two pieces of a line (a word space is 0.25 to 0.6)."""
 
+MARKER_GAP = 4.0
+"""So many letter heights between a list's marker and its item are no gap."""
+
 CJK_CHARACTER = re.compile("[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef]")
 MARKER = re.compile(
     r"(?:[•◦▪●○■□‣⁃∙·*\-–—»➢✓►\uf0b7\uf0a7]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]|[（(]?[一二三四五六七八九十]{1,3}[）)、.])"
@@ -72,6 +75,11 @@ class Piece:
         """Whether nearly all of it is bold."""
         strong = sum(len(word.text) for word in self.words if word.bold)
         return strong >= 0.9 * sum(len(word.text) for word in self.words)
+
+    @property
+    def slanted(self) -> bool:
+        """Whether all of it is slanted."""
+        return all(word.slanted for word in self.words)
 
 
 Row = list[Piece]
@@ -164,7 +172,9 @@ def pieces_of(words: Sequence[Word]) -> list[Piece]:
 def _parts(run: Sequence[Word], word: Word) -> bool:
     if word.text in CURRENCY and looks_numeric(run[-1].text):
         return True
-    return word.left - max(w.right for w in run[-3:]) > WIDE_GAP * max(run[-1].size, word.size, 4.0)
+    # a list's marker stays with its item
+    wide = MARKER_GAP if len(run) == 1 and MARKER.fullmatch(run[0].text) else WIDE_GAP
+    return word.left - max(w.right for w in run[-3:]) > wide * max(run[-1].size, word.size, 4.0)
 
 
 def _lines(words: Sequence[Word]) -> list[list[Word]]:
@@ -202,11 +212,7 @@ def _attached(row: Row) -> Row:
     done: Row = []
     for piece in row:
         before = done[-1] if done else None
-        if before is not None and (
-            before.words[-1].text in CURRENCY
-            or _TAIL.fullmatch(piece.text)
-            or (len(done) == 1 and len(row) == 2 and MARKER.fullmatch(before.text))
-        ):
+        if before is not None and (before.words[-1].text in CURRENCY or _TAIL.fullmatch(piece.text)):
             done[-1] = Piece((*before.words, *piece.words))
         else:
             done.append(piece)
@@ -259,10 +265,14 @@ def _best_gutter(pieces: Sequence[Piece]) -> tuple[float, float, float] | None:
 
 
 def _are_columns(left: Sequence[Piece], right: Sequence[Piece]) -> bool:
-    """Running text on both sides, or text that fills its column on one and whatever else on the other."""
+    """Running text on both sides; or on one, beside something whose lines stand at heights of their own."""
     if _is_prose(left) and _is_prose(right):
         return True
-    return any(len(side) >= 8 and _is_prose(side, share=0.75) for side in (left, right))
+    if not any(len(side) >= 6 and _is_prose(side) for side in (left, right)):
+        return False
+    few, many = sorted((left, right), key=len)
+    level = sum(any(abs(piece.bottom - other.bottom) <= 1.5 for other in many) for piece in few)
+    return level < 0.5 * len(few)
 
 
 def _bands(pieces: Sequence[Piece], x: float) -> list[list[Piece]]:

@@ -41,6 +41,7 @@ class TextPart:
     bold: bool
     right: float
     full: bool
+    slanted: bool = False
     level: int | None = None
 
     @property
@@ -103,6 +104,7 @@ def _part(lines: list[Piece], *, page: int, right: float) -> TextPart:
         bold=all(line.bold for line in lines),
         right=right,
         full=last.right > right - 2.5 * last.size,
+        slanted=all(line.slanted for line in lines),
     )
 
 
@@ -116,6 +118,8 @@ def _begins(group: list[Piece], line: Piece, *, left: float, right: float, pitch
     if line.bold != last.bold and (line.bold or all(piece.bold for piece in group)):
         return True
     text = line.text
+    if last.slanted and not line.slanted and len(group) == 1 and _stands_alone(last, right):
+        return True
     if _ITEM.match(text) and (not _ENUMERATED.match(text) or _ENDED.search(last.text) or _ITEM.match(group[0].text)):
         return True
     short = last.right < right - max(0.12 * (right - left), 2.5 * last.size)
@@ -125,6 +129,11 @@ def _begins(group: list[Piece], line: Piece, *, left: float, right: float, pitch
         return line.left < group[0].left - 0.5 * line.size
     indented = line.left > last.left + 0.8 * line.size
     return indented and (len(group) > 1 or short) and bool(_ENDED.search(last.text))
+
+
+def _stands_alone(line: Piece, right: float) -> bool:
+    """Whether a slanted line looks like a heading: short, and no end of a sentence."""
+    return len(line.text) < 80 and line.right < right - 8 * line.size and not _ENDED.search(line.text)
 
 
 def join_parts(parts: Sequence[Part]) -> list[Part]:
@@ -156,7 +165,14 @@ def _last_text(done: Sequence[Part], body: float) -> int | None:
 def _goes_on(before: TextPart, part: TextPart, body: float) -> bool:
     if before.page == part.page and before.right == part.right:
         return False
-    if part.is_item or before.bold or part.bold or abs(before.size - part.size) > 0.35 or before.is_ended:
+    if (
+        part.is_item
+        or before.bold
+        or part.bold
+        or before.slanted != part.slanted
+        or abs(before.size - part.size) > 0.35
+        or before.is_ended
+    ):
         return False
     if part.size > LARGER * body:
         return False
@@ -215,6 +231,8 @@ def _is_heading(part: TextPart, body: float, bold_counts: bool) -> bool:
         return not (text.endswith((".", "。", ",", "，", ";")) and len(text) > 60)
     if part.size < 0.93 * body or text.endswith((",", "，", ";", "；", "。")) or text.startswith("("):
         return False
+    if part.slanted and not part.bold:
+        return len(part.lines) == 1 and not part.full and not part.is_item and not part.is_ended and len(text) < 80
     return part.bold and bold_counts and not (text.endswith(".") and len(text) > 80)
 
 

@@ -29,6 +29,7 @@ _LINE_END_HYPHENS = (0x02, 0xFFFE)
 """What PDFium puts for a hyphen at the end of a line."""
 
 _BOLD = re.compile(r"bold|black|heavy|semibold|demi|-bd|medi\b|cm[a-z]*bx|sfbx", re.IGNORECASE)
+_SLANTED = re.compile(r"italic|oblique", re.IGNORECASE)
 _BOLD_WEIGHT = 600
 
 
@@ -44,6 +45,7 @@ class Word:
     bottom: float
     size: float
     bold: bool = False
+    slanted: bool = False
     turned: bool = False
 
 
@@ -152,12 +154,13 @@ def _word(handle: Any, run: list[tuple[int, int, Box]], turn: int) -> Word:
         max(b[3] for b in boxes),
     )
     angle = pdfium_c.FPDFText_GetCharAngle(handle, first) - math.radians(turn)
-    upright = right - left >= 0.8 * (bottom - top) if len(run) > 2 else abs(math.sin(angle)) < 0.1
+    upright = abs(math.sin(angle)) < 0.1
     said = bytearray()
     for _, code, _ in run:
         said += code.to_bytes(2, "little") if code < 0x10000 else chr(code).encode("utf-16-le")
     text = said.decode("utf-16-le", errors="replace")
-    return Word(text, left, top, right, bottom, _size(handle, first), _is_bold(handle, first), not upright)
+    bold, slanted = _weight(handle, first)
+    return Word(text, left, top, right, bottom, _size(handle, first), bold, slanted, not upright)
 
 
 def _size(handle: Any, index: int) -> float:
@@ -168,12 +171,13 @@ def _size(handle: Any, index: int) -> float:
     return round(abs(size), 1)
 
 
-def _is_bold(handle: Any, index: int) -> bool:
-    if pdfium_c.FPDFText_GetFontWeight(handle, index) >= _BOLD_WEIGHT:
-        return True
+def _weight(handle: Any, index: int) -> tuple[bool, bool]:
+    """Whether a character is bold, and whether it is slanted."""
     buffer, flags = ctypes.create_string_buffer(128), ctypes.c_int()
     pdfium_c.FPDFText_GetFontInfo(handle, index, buffer, 128, flags)
-    return bool(_BOLD.search(buffer.value.decode("utf-8", errors="replace")))
+    font = buffer.value.decode("utf-8", errors="replace")
+    heavy = pdfium_c.FPDFText_GetFontWeight(handle, index) >= _BOLD_WEIGHT
+    return heavy or bool(_BOLD.search(font)), bool(_SLANTED.search(font))
 
 
 def _lines(objects: list[Any], seen: Callable[[float, float], tuple[float, float]]) -> Iterator[Box]:
