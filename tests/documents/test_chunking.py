@@ -207,6 +207,11 @@ def test_a_heading_with_nothing_below_is_a_passage() -> None:
     assert [(p.title, p.text) for p in passages] == [("Lease", "Rent"), ("Lease > End", "One month.")]
 
 
+def test_what_says_nothing_new_is_no_passage() -> None:
+    blocks = Heading("Lease", 1), Heading("LEASE", 2), Heading("Rent", 2), Paragraph("____ * ____"), Paragraph("Due.")
+    assert [(p.title, p.text) for p in chunks(of(*blocks))] == [("Lease > Rent", "Due.")]
+
+
 def test_small_siblings_become_one_passage_and_large_ones_stay_whole() -> None:
     small, large = Paragraph("Why? Because."), Paragraph("word " * 30)
     passages = chunks(of(small, small, large, large), ChunkOptions(max_tokens=48))

@@ -137,6 +137,9 @@ def test_the_declared_encoding_is_used(page: Path) -> None:
 def test_a_page_without_text_is_refused(page: Path) -> None:
     with pytest.raises(UnreadableFileError, match="no text"):
         read_page(page, "<div id='app'></div><script>render()</script>")
+    page.write_text("<html><frameset><frame src='a.html'></frameset></html>", encoding="utf-8")
+    with pytest.raises(UnreadableFileError, match="no text"):
+        read(page)
 
 
 def test_real_pages(shared_data: Path) -> None:

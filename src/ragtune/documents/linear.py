@@ -65,7 +65,8 @@ def _(block: Heading) -> str:
 
 @block_text.register
 def _(block: Paragraph) -> str:
-    return block.text.strip()
+    # a line drawn between parts says nothing
+    return block.text.strip() if any(map(str.isalnum, block.text)) else ""
 
 
 @block_text.register

@@ -68,8 +68,8 @@ def parse_html(text: str) -> LexborHTMLParser:
 
 def strip_furniture(tree: LexborHTMLParser) -> tuple[str, LexborNode]:
     """Take what is not content out of a page: (its remaining text, the node that holds it)."""
-    body = tree.body
-    assert body is not None, "the parser gives every page a body"
+    body = tree.body if tree.body is not None else tree.root  # a page of frames has no body
+    assert body is not None, "a parsed page has a root"
     _remove([node for node in tree.css(_FURNITURE) if node.tag not in ("html", "body", "main")])
     root = _main_part(tree, body)
     total = len(root.text())

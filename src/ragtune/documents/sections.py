@@ -30,7 +30,7 @@ def sections_of(document: ReadDocument, *, longest_title: int, count_tokens: Cou
     """The sections of a document that hold text, in order.
 
     A heading with nothing below it is itself the text of its section, so that it is not lost; so is one of more than
-    ``longest_title`` tokens, which no title could hold.
+    ``longest_title`` tokens, which no title could hold. One that only says again what stands over it is left out.
     """
     blocks = linear_blocks(document)
     headings = {index: block.block.level for index, block in enumerate(blocks) if isinstance(block.block, Heading)}
@@ -46,8 +46,8 @@ def sections_of(document: ReadDocument, *, longest_title: int, count_tokens: Cou
             path = [(level, text) for level, text in path if level < levels[start]]
             if len(body) > 1 or levels.get(stop, 0) > levels[start]:
                 path.append((levels[start], body.pop(0).text))
-        if body:
-            full = _under(root, tuple(text for _, text in path))
+        full = _under(root, tuple(text for _, text in path))
+        if body and not _says_only(body, full[-1:]):
             found.append(Section(full, _short_path(full, longest_title, count_tokens), tuple(body)))
     return found
 
@@ -65,6 +65,10 @@ def _under(root: str, path: tuple[str, ...]) -> tuple[str, ...]:
     if not root or (path and path[0].casefold() == root.casefold()):
         return path
     return (root, *path)
+
+
+def _says_only(blocks: list[LinearBlock], title: tuple[str, ...]) -> bool:
+    return [block.text.casefold() for block in blocks] == [text.casefold() for text in title]
 
 
 def _short_path(path: tuple[str, ...], longest: int, count_tokens: CountTokens) -> tuple[str, ...]:
