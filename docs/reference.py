@@ -23,6 +23,8 @@ from ragtune import errors
 from ragtune.cli.app import app
 from ragtune.data.formats.shapes import FORMATS
 from ragtune.recipe import Recipe
+from ragtune.recipe_mining import MineRecipe, ScoreRecipe
+from ragtune.recipe_synthesis import SynthesisRecipe
 from ragtune.scoring.losses import LOSSES, loss_options
 
 DOCS = Path(__file__).parent
@@ -67,9 +69,17 @@ def _has_default(parameter: Any) -> bool:
     return isinstance(parameter.default, str | int | float | Path) and parameter.default not in ("", False)
 
 
-def recipe() -> str:
+def recipe(kind: type[BaseModel] = Recipe) -> str:
     """Every key of a recipe, part by part."""
-    return "\n\n".join(_part(path, part) for path, part in _parts("", Recipe))
+    return "\n\n".join(_part(path, part) for path, part in _parts("", kind))
+
+
+def stage(kind: type[BaseModel], *, but: str) -> str:
+    """Every key of a stage's recipe; the part ``but`` stands on the recipe page as ``model``."""
+    shown = [(path, part) for path, part in _parts("", kind) if path.split(".")[0] != but]
+    return "\n\n".join(
+        _part(path, part).replace("## The whole\n\n", "").replace("## `", "### `") for path, part in shown
+    )
 
 
 def _parts(path: str, part: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
@@ -176,6 +186,9 @@ def _error_lines(error: type[errors.RagtuneError], *, depth: int) -> Iterator[st
 PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "recipe": recipe,
+    "synthesis": lambda: recipe(SynthesisRecipe),
+    "mining": lambda: stage(MineRecipe, but="model"),
+    "scoring": lambda: stage(ScoreRecipe, but="teacher"),
     "losses": losses,
     "formats": formats,
     "errors": error_tree,

@@ -34,7 +34,7 @@ def test_the_list_of_commands_is_not_cut(ragtune: Any) -> None:
     assert set(COMMANDS) >= {
         "demo", "run", "train", "evaluate", "search",
         "import", "export", "check", "split",
-        "ingest", "mine", "score", "seal",
+        "ingest", "mine", "score", "seal", "synthesize",
     }  # fmt: skip
 
 

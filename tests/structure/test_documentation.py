@@ -21,11 +21,16 @@ from ragtune.cli.app import app
 from ragtune.errors import RecipeError
 from ragtune.recipe import Recipe
 from ragtune.recipe_loading import parse_recipe
+from ragtune.recipe_mining import MineRecipe, ScoreRecipe
+from ragtune.recipe_synthesis import SynthesisRecipe
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 READMES = [REPOSITORY / "README.md", REPOSITORY / "README.zh-CN.md"]
 PAGES = [*READMES, REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 COMMANDS: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
+# Commands, and pages, whose settings are those of a recipe of their own
+KINDS: dict[str, type[BaseModel]] = {"synthesize": SynthesisRecipe, "mine": MineRecipe, "score": ScoreRecipe}
+PAGE_KINDS: dict[str, type[BaseModel]] = {"synthesis": SynthesisRecipe, "mining": MineRecipe}
 TORCHRUN = re.compile(r"torchrun (--\w+ \S+ )*-m ragtune ")
 
 
@@ -51,8 +56,11 @@ def check_line(line: str) -> None:
     line = TORCHRUN.sub("ragtune ", line.split(" #")[0])
     program, *arguments = shlex.split(line)
     if program == "ragtune":
-        _, overrides = parse_call(line)
-        parse_recipe({"run": "r", "data": "d"}, overrides=overrides, origin=line)
+        name, overrides = parse_call(line)
+        if name in KINDS:
+            parse_recipe({}, overrides=overrides, origin=line, kind=KINDS[name])
+        else:
+            parse_recipe({"run": "r", "data": "d"}, overrides=overrides, origin=line)
     elif program == "make":
         makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
         assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in arguments), line
@@ -94,7 +102,10 @@ def test_the_readmes_hold_the_same_code() -> None:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_recipe_on_a_page_is_valid(path: Path) -> None:
     for block in blocks(path, "yaml"):
-        parse_recipe({"run": "r", "data": "d", **yaml.safe_load(block)}, origin=path.name)
+        if path.stem in PAGE_KINDS:
+            parse_recipe(yaml.safe_load(block), origin=path.name, kind=PAGE_KINDS[path.stem])
+        else:
+            parse_recipe({"run": "r", "data": "d", **yaml.safe_load(block)}, origin=path.name)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ragtune.cli import data_commands, document_commands, mining_commands, model_commands
+from ragtune.cli import data_commands, document_commands, mining_commands, model_commands, synthesis_commands
 
 app = typer.Typer(
     name="ragtune",
@@ -32,6 +32,6 @@ def _root(
     """Fine-tune the models of a RAG stack on your own documents and prove the gain on unseen questions."""
 
 
-for topic in (model_commands, data_commands, mining_commands, document_commands):
+for topic in (model_commands, data_commands, mining_commands, document_commands, synthesis_commands):
     for name, function in topic.COMMANDS.items():
         app.command(name=name)(function)
