@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ragtune.data.folder import read_dataset, write_dataset
 from ragtune.data.records import Query
 from ragtune.data.sealing import seal_test
 from ragtune.errors import DataError, InputError, ModelError
+from ragtune.models import FamilySpec
 from ragtune.pipeline import pair_models
 from ragtune.pipeline.mining import mine_folder, score_folder, seal_folder
 from ragtune.pipeline.running import begin_run
@@ -76,27 +78,27 @@ def test_several_models_and_random(folder: Path, recipe: Any, tmp_path: Path, ti
 
 
 @pytest.mark.parametrize("where", [{"reranker": "r"}, {"verify": {"model": "r", "doubtful_from": 0.5}}])
-def test_a_reranker_waits_for_its_family(folder: Path, recipe: Any, where: Any) -> None:
-    if "reranker" in pair_models.FAMILIES:
-        pytest.skip("the family is there")
+def test_a_reranker_waits_for_its_family(
+    folder: Path, recipe: Any, where: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_dense = {"dense": pair_models.FAMILIES["dense"]}
+    monkeypatch.setattr(pair_models, "FAMILIES", MappingProxyType(only_dense))
     with pytest.raises(ModelError, match="no models of the family 'reranker'"):
         mine_folder(folder, recipe(**where))
     assert not (folder / "candidates.jsonl").exists()
 
 
-def test_a_row_in_the_tables_is_all_that_a_reranker_needs(
-    folder: Path, recipe: Any, monkeypatch: pytest.MonkeyPatch, tiny_model: Path
+def test_a_row_in_the_family_table_is_all_that_a_reranker_needs(
+    folder: Path, recipe: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class ByLength:
+        device = torch.device("cpu")
+
         def score_pairs(self, queries: Any, passages: Any) -> Any:
             return [-float(len(passage.content)) for passage in passages]
 
-    monkeypatch.setattr(pair_models, "FAMILIES", MappingProxyType({**pair_models.FAMILIES, "reranker": object()}))
-    monkeypatch.setattr(
-        pair_models,
-        "TEACHERS",
-        MappingProxyType({**pair_models.TEACHERS, "reranker": lambda recipe, precision: ByLength()}),
-    )
+    row = FamilySpec(load=lambda recipe: ByLength(), summary="", pairs=True)  # type: ignore[arg-type, return-value]
+    monkeypatch.setattr(pair_models, "FAMILIES", MappingProxyType({**pair_models.FAMILIES, "reranker": row}))
     mine_folder(folder, recipe(reranker="r", bm25=False, verify={"model": "r", "doubtful_from": -20.0}))
     dataset = read_dataset(folder)
     for listed in dataset.candidates.values():
@@ -185,6 +187,10 @@ def test_scores_are_the_teachers_and_resumed(folder: Path, recipe: Any, tiny_mod
 
 
 def test_a_family_that_cannot_score_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pair_models, "TEACHERS", MappingProxyType({}))
+    odd = FamilySpec(load=lambda recipe: object(), summary="")  # type: ignore[arg-type, return-value]
+    monkeypatch.setattr(pair_models, "FAMILIES", MappingProxyType({"dense": odd}))
+    monkeypatch.setattr(pair_models, "FINDERS", MappingProxyType({}))
     with pytest.raises(InputError, match="cannot score pairs"):
         pair_models.load_teacher(ScoreRecipe().teacher, precision="fp32")
+    with pytest.raises(InputError, match="no models of the family"):
+        pair_models.load_pair_scorer(MineRecipe(), "r", used_as="reranker")

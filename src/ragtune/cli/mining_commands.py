@@ -73,7 +73,7 @@ def mine(
 def score(
     dataset: DatasetArgument,
     teacher: Annotated[str | None, typer.Option(help="builtin:minilm, a hub name, a model or run folder.")] = None,
-    family: Annotated[str | None, typer.Option(help="The teacher's family: dense.")] = None,
+    family: Annotated[str | None, typer.Option(help="The teacher's family, for example dense.")] = None,
     out: OutOption = None,
     recipe: RecipeOption = None,
     set_: SetOption = None,

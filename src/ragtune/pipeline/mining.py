@@ -67,15 +67,16 @@ def _check_models(recipe: MineRecipe) -> None:
 
 
 def _searched(dataset: Dataset, recipe: MineRecipe, say: Say) -> Mined:
+    # a wrong reranker is found before the corpus is encoded
+    reranker, verify = recipe.reranker, recipe.verify
+    judges = Judges(
+        reranker=None if reranker is None else load_pair_scorer(recipe, reranker, used_as="reranker"),
+        verifier=None if verify is None else load_pair_scorer(recipe, verify.model, used_as="verify.model"),
+    )
     finders: list[Finder] = [load_finder(dataset, name, recipe=recipe, say=say) for name in recipe.models]
     if recipe.bm25:
         say(f"indexing {len(dataset.corpus):,} passages for BM25")
         finders.append(BM25Finder(BM25Retriever(dataset.corpus, language=dataset.info.language)))
-    reranker, verify = recipe.reranker, recipe.verify
-    judges = Judges(
-        reranker=None if reranker is None else load_pair_scorer(recipe.model, reranker, used_as="reranker"),
-        verifier=None if verify is None else load_pair_scorer(recipe.model, verify.model, used_as="verify.model"),
-    )
     return mine_negatives(dataset, recipe=recipe, finders=finders, judges=judges)
 
 

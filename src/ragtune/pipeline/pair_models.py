@@ -15,7 +15,7 @@ from ragtune.data.records import Dataset, Passage, Query
 from ragtune.errors import ModelError, Problem
 from ragtune.models import FAMILIES
 from ragtune.models.builtin import model_folder
-from ragtune.pipeline.loading import from_anywhere, loaded, with_passage_side
+from ragtune.pipeline.loading import SHARED, from_anywhere, loaded, with_passage_side
 from ragtune.pipeline.searching import cache_folder
 from ragtune.recipe import ModelRecipe, Precision
 from ragtune.recipe_mining import MineRecipe
@@ -24,6 +24,7 @@ from ragtune.retrieval.search import PairScorer
 from ragtune.retrieval.teaching import EncoderTeacher, PairTeacher
 from ragtune.retrieval.vector_files import passage_vectors
 from ragtune.run import hash_folder, hash_json
+from ragtune.training.precision import compute_dtype
 
 Say = Callable[[str], None]
 RERANKER = "reranker"
@@ -49,24 +50,23 @@ def load_teacher(recipe: ModelRecipe, *, precision: Precision) -> Teacher:
 
 
 def _teacher(recipe: ModelRecipe, *, precision: Precision) -> PairTeacher:
-    if recipe.family not in TEACHERS:
-        found, do = f"family {recipe.family}", f"families that can: {', '.join(TEACHERS)}"
+    """By the family table: a model that reads pairs scores them itself, a bi-encoder by its vectors."""
+    if recipe.family in FINDERS:
+        return EncoderTeacher(with_passage_side(loaded(recipe, precision=precision), precision=precision))
+    spec = FAMILIES[recipe.family]
+    model = spec.load(recipe)
+    if not (spec.pairs and isinstance(model, PairTeacher)):
+        found, do = f"family {recipe.family}", "use a dense model or a reranker"
         raise ModelError(Problem("the model cannot score pairs", recipe.name, found, do))
-    return TEACHERS[recipe.family](recipe, precision)
+    model.encode_dtype = compute_dtype(precision, device=model.device)
+    return model
 
 
-def _dense_teacher(recipe: ModelRecipe, precision: Precision) -> PairTeacher:
-    return EncoderTeacher(with_passage_side(loaded(recipe, precision=precision), precision=precision))
-
-
-TEACHERS: Mapping[str, Callable[[ModelRecipe, Precision], PairTeacher]] = MappingProxyType({"dense": _dense_teacher})
-"""How a model of a family scores pairs; a reranker is one more row here and in the family table."""
-
-
-def load_pair_scorer(recipe: ModelRecipe, name: str, *, used_as: str) -> PairScorer:
+def load_pair_scorer(recipe: MineRecipe, name: str, *, used_as: str) -> PairScorer:
     """A reranker as a function of texts. Raises ModelError while there is no such family, or for another model."""
     check_family(RERANKER, used_as=used_as, name=name)
-    model = _teacher(from_anywhere(recipe.model_copy(update={"family": RERANKER}), name), precision="fp32")
+    shared = ModelRecipe(**{key: getattr(recipe.model, key) for key in SHARED})
+    model = _teacher(from_anywhere(shared.model_copy(update={"family": RERANKER}), name), precision=recipe.precision)
 
     def score(queries: Sequence[str], passages: Sequence[str]) -> ArrayLike:
         asked = [Query(str(place), text) for place, text in enumerate(queries)]

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Protocol, final
+from typing import IO, Protocol, final, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +27,7 @@ JUDGED = "judged"
 """Source of a positive that became a candidate so that its score has a place."""
 
 
+@runtime_checkable
 class PairTeacher(Protocol):
     """A model that says how well a passage answers a query: a reranker, late interaction, an LLM judge."""
 
