@@ -155,13 +155,13 @@ def test_encoding_leaves_the_model_as_it_was(tiny_model: Path, texts: list[str])
 def test_many_small_encoding_batches_give_the_same(
     tiny_model: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ragtune.models import dense
+    from ragtune.models import dense, transformer
 
     model = loaded(tiny_model)
     prompts = [None, "tides ", None, "a ", "", None, "bees ", None]
     whole = model.encode(texts, kind="passage", prompts=prompts)
     monkeypatch.setattr(dense, "ENCODE_TEXTS", 3)
-    monkeypatch.setattr(dense, "ENCODE_TOKENS", 30)
+    monkeypatch.setattr(transformer, "ENCODE_TOKENS", 30)
     np.testing.assert_allclose(model.encode(texts, kind="passage", prompts=prompts), whole, atol=1e-6)
 
 

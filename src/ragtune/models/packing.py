@@ -46,7 +46,7 @@ class Bucket:
     """``count`` sequences, each in ``length`` cells.
 
     ``token_BT`` names the token of each cell (padding repeats the bucket's first one). ``mask`` is 0 or -inf on
-    padded keys, (count, 1, length); None when no cell is padding.
+    keys that are padding or unseen, (count, 1, length); None when there are none.
     """
 
     token_BT: Tensor
@@ -101,10 +101,18 @@ class HeadRows:
 class PackedLayout:
     """Where the sequences of a packed batch lie: ``position_N`` of each token, ``start_B``, ``end_B`` of each text.
 
-    Behind them come filling tokens up to ``tokens``, which attend to nothing and are read by nobody.
+    Behind them come filling tokens up to ``tokens``, which attend to nothing and are read by nobody. Tokens that are
+    ``unseen_N`` attend to the others of their sequence, and nothing attends to them.
     """
 
-    def __init__(self, lengths: Sequence[int], *, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        unseen_N: Tensor | None = None,
+    ) -> None:
         length_B = torch.tensor(lengths, dtype=torch.int64)
         end_B = length_B.cumsum(0)
         start_B = end_B - length_B
@@ -115,7 +123,7 @@ class PackedLayout:
         self.position_N = position_N.to(device)
         self.start_B, self.end_B = start_B.to(device), end_B.to(device)
         self.buckets = tuple(
-            _bucket(length_B[first:last], start=int(start_B[first]), device=device, dtype=dtype)
+            _bucket(length_B[first:last], start=int(start_B[first]), device=device, dtype=dtype, unseen_N=unseen_N)
             for first, last in _bucket_bounds(lengths)
         )
         self._rows: dict[int, HeadRows] = {}
@@ -155,18 +163,20 @@ def _bucket_bounds(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
     yield first, len(lengths)
 
 
-def _bucket(length_B: Tensor, *, start: int, device: torch.device, dtype: torch.dtype) -> Bucket:
+def _bucket(
+    length_B: Tensor, *, start: int, device: torch.device, dtype: torch.dtype, unseen_N: Tensor | None
+) -> Bucket:
     longest = -(-int(length_B.max()) // CELL_MULTIPLE) * CELL_MULTIPLE
     column_T = torch.arange(longest)
     inside_BT = column_T < length_B[:, None]
     first_B = length_B.cumsum(0) - length_B
+    token_BT = torch.where(inside_BT, first_B[:, None] + column_T, 0) + start
+    seen_BT = inside_BT if unseen_N is None else inside_BT & ~unseen_N.cpu()[token_BT]
     mask = None
-    if not bool(inside_BT.all()):
-        mask = torch.zeros(len(length_B), 1, longest, dtype=dtype).masked_fill_(~inside_BT[:, None], float("-inf"))
+    if not bool(seen_BT.all()):
+        mask = torch.zeros(len(length_B), 1, longest, dtype=dtype).masked_fill_(~seen_BT[:, None], float("-inf"))
         mask = mask.to(device)
-    return Bucket(
-        token_BT=torch.where(inside_BT, first_B[:, None] + column_T, 0) + start, inside_BT=inside_BT, mask=mask
-    )
+    return Bucket(token_BT=token_BT, inside_BT=inside_BT, mask=mask)
 
 
 def _hidden(length: int, how: AttentionPlan, *, like: Tensor) -> Tensor | None:
