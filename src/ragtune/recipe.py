@@ -11,23 +11,17 @@ from typing import Annotated, Any, Literal, Self, final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-Family = Literal["dense"]
+from ragtune.recipe_families import AdapterRecipe, PairRecipe, RerankRecipe, with_family_defaults
+from ragtune.recipe_part import Part as Part
+from ragtune.recipe_part import Positive as Positive
+from ragtune.recipe_part import Share as Share
+
+Family = Literal["dense", "reranker"]
 Pooling = Literal["cls", "mean", "last_token"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Storage = Literal["fp32", "fp16", "int8", "binary"]
 Protocol = Literal["merged", "single-id"]
 Direction = Literal["query_passage", "query_query", "passage_query", "passage_passage"]
-
-Positive = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class Part(BaseModel):
-    """Base of every part: closed (an unknown key is an error) and frozen."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
-    )
 
 
 @final
@@ -104,6 +98,10 @@ class ModelRecipe(Part):
     """Train low-rank adapters instead of all weights."""
     freeze: FreezeRecipe = FreezeRecipe()
     """What stays as it was."""
+    pair: PairRecipe = PairRecipe()
+    """How a reranker reads a pair (family reranker)."""
+    adapter: AdapterRecipe = AdapterRecipe()
+    """The transform of query vectors (family adapter)."""
 
     @field_validator("query_prompt_format", "passage_prompt_format")
     @classmethod
@@ -121,7 +119,7 @@ class SourceRecipe(Part):
     """A dataset folder, or anything that ``ragtune import`` reads."""
     format: str = "auto"
     """A format name of ``ragtune import``; auto = detected and shown."""
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default={})
     """Column names: role (query, positive, negative, label ...) -> name in the file."""
     empty: Literal["error", "skip", "keep"] = "error"
     """A row with an empty text when importing: refuse, leave out, or keep (never trained on)."""
@@ -139,6 +137,8 @@ class DataRecipe(Part):
 
     sources: Annotated[tuple[SourceRecipe, ...], Field(min_length=1)]
     """The datasets; the first one's dev and test splits are the ones that are evaluated."""
+    passage_title: str | None = None
+    """Metadata key that titles the passages that have no title, such as a document's name; read before the text."""
     duplicates: Literal["merge", "keep"] = "keep"
     """When importing: one passage per distinct text, or one per row (evaluation merges equal texts either way)."""
     dev_fraction: Share = 0.1
@@ -345,6 +345,8 @@ class EvaluateRecipe(Part):
     """Another model to compare with; none = the untuned model."""
     resamples: Positive = 10_000
     """Bootstrap resamples and sign flips."""
+    rerank: RerankRecipe = RerankRecipe()
+    """What a reranker puts in order."""
 
 
 @final
@@ -365,6 +367,11 @@ class Recipe(Part):
     """Seed of every random choice."""
     overwrite: bool = False
     """Move another run in the folder aside instead of refusing."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_family(cls, value: Any) -> Any:
+        return with_family_defaults(value)
 
     @field_validator("run")
     @classmethod

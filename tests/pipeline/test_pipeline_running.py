@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +197,23 @@ def test_measuring_what_does_not_fit_is_refused_after_training_too(
         with pytest.raises(InputError):
             quiet(quick_recipe(run, evaluate=more), tiny_dataset())
     assert hash_folder(run) == before
+
+
+def test_titles_come_from_metadata_before_anything_is_trained(
+    tmp_path: Path, quick_recipe: Any, tiny_dataset: Any
+) -> None:
+    dataset = tiny_dataset()
+    dataset.corpus = {
+        name: replace(passage, title="", metadata={"source": f"book {name}"})
+        for name, passage in dataset.corpus.items()
+    }
+    recipe = quick_recipe(tmp_path / "run", data={"sources": ["tiny"], "passage_title": "source"})
+    prepared = begin_run(recipe, RunFolder(recipe.run), datasets=[dataset])
+    assert {p.title for p in prepared.datasets[0].corpus.values()} == {f"book {name}" for name in dataset.corpus}
+    with pytest.raises(DataError, match=r"'sauce', while passages have source"):
+        begin_run(
+            quick_recipe(tmp_path / "other", data={"sources": ["tiny"], "passage_title": "sauce"}),
+            RunFolder(tmp_path / "other"),
+            datasets=[dataset],
+        )
+    assert not (tmp_path / "other").exists()

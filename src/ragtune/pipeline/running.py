@@ -19,6 +19,7 @@ from ragtune.data.formats.options import ImportOptions
 from ragtune.data.records import Dataset
 from ragtune.data.sealing import refuse_trained_on
 from ragtune.data.splitting import split_dataset
+from ragtune.data.titles import titled
 from ragtune.errors import RagtuneError, WorkError
 from ragtune.recipe import Recipe, SourceRecipe
 from ragtune.recipe_loading import dump_recipe
@@ -124,6 +125,8 @@ def begin_run(
     began = time.perf_counter()
     stage = run.stage("data")
     given = list(datasets) if datasets is not None else [_read(source, recipe, say) for source in recipe.data.sources]
+    if recipe.data.passage_title is not None:
+        given = [titled(dataset, key=recipe.data.passage_title) for dataset in given]
     hashes = [dataset_hash(dataset) for dataset in given]
     aside = _wants_test(given[0], recipe)
     identity = {**_recipe_identity(recipe), "data": hash_json(hashes), "split": hash_json({"sets_test_aside": aside})}
