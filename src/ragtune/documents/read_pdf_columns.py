@@ -9,7 +9,7 @@ from itertools import pairwise
 from statistics import median
 from typing import final
 
-from ragtune.documents.read_pdf_grids import FoundTable
+from ragtune.documents.read_pdf_grids import FoundTable, joined_lines
 from ragtune.documents.read_pdf_layout import (
     CURRENCY,
     MARKER,
@@ -26,10 +26,16 @@ from ragtune.documents.read_pdf_words import Box, Word
 FAR = 2.6
 """A blank of this many line heights ends a table."""
 
+ALIGNED_FAR = 4.5
+"""The same for a row whose pieces stand exactly below those of the row before."""
+
 NEAR_HEAD = 0.7
 """Before the first amounts, a single piece further below than this many line heights is no part of a table."""
 
-_YEAR = re.compile(r"(?:fy\s*)?(?:19|20)\d\d[a-z]?|[A-Z][a-z]{2,8}\.? \d{1,2},( \d{4})?", re.IGNORECASE)
+LINE_SLACK = 6.0
+"""A line below a heading may reach this far (points) into the blank beside its columns."""
+
+_YEAR = re.compile(r"(?:fy|\dq|q\d|h\d)?[ '’]*(?:19|20)\d\d[a-z]?|[A-Z][a-z]{2,8}\.? \d{1,2},( \d{4})?", re.IGNORECASE)
 _SPLIT_GAP = 0.45
 """Two words this far apart (letter heights) may stand in two columns; a word space is narrower."""
 
@@ -58,6 +64,7 @@ class _Columns:
 
 def find_tables(rows: Sequence[Row], lines: Sequence[Box]) -> list[FoundTable | Row]:
     """Rows of one region in order, those that are a table as a table; ``lines`` are the page's ruled lines."""
+    lines = joined_lines([line for line in lines if line[1] == line[3]], along=0)
     found: list[FoundTable | Row] = []
     i = 0
     while i < len(rows):
@@ -81,7 +88,8 @@ def _run_end(rows: Sequence[Row], start: int) -> int:
     for j in range(start + 1, len(rows)):
         high = median(p.bottom - p.top for p in rows[j])
         gap = boxed(rows[j])[1] - boxed(rows[j - 1])[3]
-        if gap > FAR * high or _is_text(rows[j], wide):
+        far = ALIGNED_FAR if _below_each_other(rows[end], rows[j]) else FAR
+        if gap > far * high or _is_text(rows[j], wide):
             break
         # a heading of two pieces, then text: no table has begun
         if gap > NEAR_HEAD * high and len(rows[j]) == 1 and not any(map(_has_amount, rows[start:j])):
@@ -93,6 +101,12 @@ def _run_end(rows: Sequence[Row], start: int) -> int:
         if single > 3:
             break
     return end
+
+
+def _below_each_other(above: Row, below: Row) -> bool:
+    """Whether two rows have as many pieces, and those behind the first end at the same places."""
+    pairs = list(zip(above, below, strict=False))[1:]
+    return len(above) == len(below) > 2 and all(abs(a.right - b.right) <= 2.5 for a, b in pairs)
 
 
 def _is_text(row: Row, wide: float) -> bool:
@@ -120,7 +134,7 @@ def _table(rows: Sequence[Row], *, before: list[Row], lines: Sequence[Box]) -> t
         return None
     above = _over_columns(before, rows[0], columns)
     every = [*before[len(before) - above :], *rows]
-    cells = [_cells(row, columns, spread=i < above or not _has_amount(row)) for i, row in enumerate(every)]
+    cells = [_cells(row, columns, spread=i < above or not _has_amount(row), lines=lines) for i, row in enumerate(every)]
     heads = _header_rows(every, cells, lines, least=above)
     cells = [cells[0]] if heads == 1 else [_stacked(cells[:heads])] if heads else []
     body = [_cells(row, columns, spread=False) for row in every[heads:]]
@@ -189,20 +203,35 @@ def _over_columns(before: list[Row], first: Row, columns: _Columns) -> int:
     return count
 
 
-def _cells(row: Row, columns: _Columns, *, spread: bool) -> list[str]:
-    """The row's texts by column. A piece over several columns is cut where its words part, or, ``spread``, repeated."""
+def _cells(row: Row, columns: _Columns, *, spread: bool, lines: Sequence[Box] = ()) -> list[str]:
+    """The row's texts by column. A piece over several columns is cut where its words part, or, ``spread``, repeated.
+
+    How far a piece reaches is also told by a ruled line right below it.
+    """
     cells: list[list[Word]] = [[] for _ in range(len(columns.parts) + 1)]
     parts = [words for piece in row for words in _cut(piece, columns)]
     homes = [columns.of((words[0].left + words[-1].right) / 2) for words in parts]
     for words, home in zip(parts, homes, strict=True):
-        first, last = columns.of(words[0].left + 1), columns.of(words[-1].right - 1)
+        left, right = _reach(words, lines) if spread else (words[0].left, words[-1].right)
+        first, last = columns.of(left + 1), columns.of(right - 1)
         if not spread:
             cells[last if looks_numeric(joined(words)) else first].extend(words)
             continue
-        for column in range(first, last + 1):
+        for column in {home, *range(first, last + 1)}:
             if column == home or column not in homes:
                 cells[column].extend(words)
     return [joined(words) for words in cells]
+
+
+def _reach(words: Sequence[Word], lines: Sequence[Box]) -> tuple[float, float]:
+    """From where to where a heading goes: its words, or the shortest line right below them that is longer."""
+    left, right, bottom = words[0].left, words[-1].right, words[0].bottom
+    below = [
+        (line[0] + LINE_SLACK, line[2] - LINE_SLACK)
+        for line in lines
+        if -3 <= line[1] - bottom <= 5 and line[0] <= left + 2 and line[2] >= right - 2
+    ]
+    return min(below, key=lambda line: line[1] - line[0], default=(left, right))
 
 
 def _cut(piece: Piece, columns: _Columns) -> list[list[Word]]:

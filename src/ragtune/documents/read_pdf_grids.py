@@ -91,8 +91,8 @@ def _merged(values: Sequence[float]) -> list[float]:
 
 def _grids(lines: Sequence[Box]) -> list[_Grid]:
     """Lines that hang together by crossings, as grids, from the top down."""
-    across = _joined_lines([line for line in lines if line[1] == line[3]], along=0)
-    down = _joined_lines([line for line in lines if line[1] != line[3]], along=1)
+    across = joined_lines([line for line in lines if line[1] == line[3]], along=0)
+    down = joined_lines([line for line in lines if line[1] != line[3]], along=1)
     parent = list(range(len(across) + len(down)))
 
     def root(i: int) -> int:
@@ -113,7 +113,7 @@ def _grids(lines: Sequence[Box]) -> list[_Grid]:
     return sorted(whole, key=lambda grid: grid.across[0][1])
 
 
-def _joined_lines(lines: list[Box], *, along: int) -> list[Box]:
+def joined_lines(lines: list[Box], *, along: int) -> list[Box]:
     """Pieces of one line joined; a cell border drawn cell by cell becomes one line."""
     other = 1 - along
     done: list[Box] = []

@@ -255,7 +255,8 @@ def _best_gutter(pieces: Sequence[Piece]) -> tuple[float, float, float] | None:
         x = start - 4.5
         if count < 3 or all(piece.left >= x for piece in pieces):
             continue
-        for band in _bands(pieces, x):
+        bands = _bands(pieces, x)
+        for band in [*(_trimmed(band, x) for band in bands[:-1]), *bands[-1:]]:
             left = [p for p in band if p.right <= x + 2]
             right = [p for p in band if p.left >= x]
             lines = min(len(left), len(right))
@@ -283,7 +284,19 @@ def _bands(pieces: Sequence[Piece], x: float) -> list[list[Piece]]:
             bands.append([])
         else:
             bands[-1].append(piece)
-    return [band for band in bands if len(band) >= 6]
+    return [band for i, band in enumerate(bands) if len(band) >= 6 or i == len(bands) - 1]
+
+
+def _trimmed(band: list[Piece], x: float) -> list[Piece]:
+    """A band without the last pieces of one side that belong to what follows: below the other side, after a blank."""
+    ends = [max((p.bottom for p in band if (p.left < x) == side), default=0.0) for side in (True, False)]
+    while len(band) > 6:
+        last, before = band[-1], band[-2]
+        other = ends[1] if last.left < x else ends[0]
+        if last.top < other or last.top - before.bottom < last.bottom - last.top:
+            break
+        band = band[:-1]
+    return band
 
 
 def _is_prose(pieces: Sequence[Piece], *, share: float = 0.5) -> bool:

@@ -30,6 +30,8 @@ _LINE_END_HYPHENS = (0x02, 0xFFFE)
 
 _BOLD = re.compile(r"bold|black|heavy|semibold|demi|-bd|medi\b|cm[a-z]*bx|sfbx", re.IGNORECASE)
 _SLANTED = re.compile(r"italic|oblique", re.IGNORECASE)
+_SLANTED_FLAG = 1 << 6
+"""PDF 32000-1, table 123: the font descriptor's flags."""
 _BOLD_WEIGHT = 600
 
 
@@ -177,7 +179,7 @@ def _weight(handle: Any, index: int) -> tuple[bool, bool]:
     pdfium_c.FPDFText_GetFontInfo(handle, index, buffer, 128, flags)
     font = buffer.value.decode("utf-8", errors="replace")
     heavy = pdfium_c.FPDFText_GetFontWeight(handle, index) >= _BOLD_WEIGHT
-    return heavy or bool(_BOLD.search(font)), bool(_SLANTED.search(font))
+    return heavy or bool(_BOLD.search(font)), bool(flags.value & _SLANTED_FLAG or _SLANTED.search(font))
 
 
 def _lines(objects: list[Any], seen: Callable[[float, float], tuple[float, float]]) -> Iterator[Box]:
