@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, Protocol, TypeVar, final
 
 import numpy as np
 from torch import nn
@@ -15,19 +15,44 @@ from ragtune.errors import Problem, RecipeError
 from ragtune.models.base import Kind
 from ragtune.models.builtin import published_name
 from ragtune.models.dense import DenseModel
+from ragtune.models.reranker import Reranker
 from ragtune.recipe import FreezeRecipe, LoraRecipe, ModelRecipe
 from ragtune.run import atomic_folder
 
 
-def prepare_for_training(model: DenseModel, recipe: ModelRecipe) -> DenseModel:
+class Tunable(Protocol):
+    """A model over one transformers backbone."""
+
+    @property
+    def backbone(self) -> Any:
+        """The network that gives token states."""
+
+    @property
+    def token_embedding(self) -> nn.Embedding:
+        """The token embedding table."""
+
+    @property
+    def idle(self) -> list[nn.Parameter]:
+        """Weights that nothing passes, such as BERT's pooler where states are pooled in another way."""
+
+    def replace_backbone(self, backbone: nn.Module) -> None:
+        """Put another backbone in its place."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Every weight."""
+
+
+AnyTunable = TypeVar("AnyTunable", bound=Tunable)
+
+
+def prepare_for_training(model: AnyTunable, recipe: ModelRecipe) -> AnyTunable:
     """Add adapters and freeze what the recipe says. Raises ``RecipeError`` for a part that the model does not have."""
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-    for name, parameter in model.backbone.named_parameters():
-        if name.startswith("pooler."):
-            parameter.requires_grad_(False)
     if recipe.lora is not None:
         _add_adapters(model, recipe.lora)
+    for parameter in model.idle:
+        parameter.requires_grad_(False)
     _freeze(model, recipe.freeze)
     if not any(p.requires_grad for p in model.parameters()):
         raise RecipeError(
@@ -36,24 +61,26 @@ def prepare_for_training(model: DenseModel, recipe: ModelRecipe) -> DenseModel:
     return model
 
 
-def _add_adapters(model: DenseModel, recipe: LoraRecipe) -> None:
+def _add_adapters(model: Tunable, recipe: LoraRecipe) -> None:
     from peft import LoraConfig, get_peft_model
 
     targets = list(recipe.targets) or _linear_layers(model.backbone)
-    # BERT's pooler has a layer of the encoder's names; no vector passes it
-    pooler = [n for n, _ in model.backbone.named_modules() if n.startswith("pooler.") and n.endswith(tuple(targets))]
+    # BERT's pooler has a layer of the encoder's names
+    idle = {id(parameter) for parameter in model.idle}
+    layers = [(name, layer) for name, layer in model.backbone.named_modules() if isinstance(layer, nn.Linear)]
+    unread = [name for name, layer in layers if id(layer.weight) in idle and name.endswith(tuple(targets))]
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
         target_modules=targets,
-        exclude_modules=pooler or None,
+        exclude_modules=unread or None,
     )
     try:
         with warnings.catch_warnings():
             # PEFT asks for gradient checkpointing under a name that later releases of transformers 5 replaced
             warnings.simplefilter("ignore", FutureWarning)
-            model.backbone = get_peft_model(model.backbone, config)
+            model.replace_backbone(get_peft_model(model.backbone, config))
     except ValueError as error:
         raise RecipeError(
             Problem(
@@ -71,7 +98,7 @@ def _linear_layers(backbone: nn.Module) -> list[str]:
     return sorted(names)
 
 
-def _freeze(model: DenseModel, recipe: FreezeRecipe) -> None:
+def _freeze(model: Tunable, recipe: FreezeRecipe) -> None:
     if recipe.position_embeddings:
         _freeze_named(model, r"position_embeddings|wpe\b", part="position_embeddings")
     if recipe.token_embeddings or recipe.first_layers:
@@ -94,7 +121,7 @@ def _freeze(model: DenseModel, recipe: FreezeRecipe) -> None:
                 parameter.requires_grad_(False)
 
 
-def _freeze_named(model: DenseModel, pattern: str, *, part: str) -> None:
+def _freeze_named(model: Tunable, pattern: str, *, part: str) -> None:
     found = [p for name, p in model.backbone.named_parameters() if re.search(pattern, name)]
     if not found:
         raise RecipeError(
@@ -114,8 +141,15 @@ def _layer_number(name: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def _layer_numbers(model: DenseModel) -> set[int]:
+def _layer_numbers(model: Tunable) -> set[int]:
     return {n for name, _ in model.backbone.named_parameters() if (n := _layer_number(name)) is not None}
+
+
+def save_merged(model: Reranker, folder: Path, *, recipe: ModelRecipe) -> None:
+    """Save a trained reranker, adapters merged into the weights."""
+    if recipe.lora is not None:
+        model.replace_backbone(model.backbone.merge_and_unload())
+    model.save(folder)
 
 
 def save_trained(model: DenseModel, folder: Path, *, recipe: ModelRecipe) -> None:

@@ -45,7 +45,7 @@ def load_dense(recipe: ModelRecipe) -> DenseModel:
         said.backbone = _adapter_base(recipe, said, said.adapter)
     config = _config(recipe, said)
     own = said.adapter is not None and (said.adapter / "tokenizer_config.json").is_file()
-    source = recipe.tokenizer or (said.adapter if own else said.backbone)
+    source = recipe.tokenizer or (said.adapter if said.adapter is not None and own else said.backbone)
     tokenizer = load_tokenizer(recipe, source, rows=getattr(config, "vocab_size", None))
     backbone = _backbone(recipe, said, config)
     head = DenseHead(pooling=_pooling(recipe, said, config), normalize=_normalize(recipe, said))

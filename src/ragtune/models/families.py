@@ -9,6 +9,7 @@ from typing import final
 
 from ragtune.models.base import Scorer
 from ragtune.models.dense_loading import load_dense
+from ragtune.models.reranker_loading import load_reranker
 from ragtune.recipe import ModelRecipe
 
 
@@ -23,7 +24,10 @@ class FamilySpec:
 
 
 FAMILIES: Mapping[str, FamilySpec] = MappingProxyType(
-    {"dense": FamilySpec(load=load_dense, summary="bi-encoder: one vector a text, dot of vectors")}
+    {
+        "dense": FamilySpec(load=load_dense, summary="bi-encoder: one vector a text, dot of vectors"),
+        "reranker": FamilySpec(load=load_reranker, summary="query and passage read together, one score", pairs=True),
+    }
 )
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from torch import nn
 
 from ragtune.errors import ModelError, Problem
-from ragtune.models.dense import position_offset
 from ragtune.models.folders import reading
+from ragtune.models.transformer import position_offset
 from ragtune.recipe import ModelRecipe
 
 
