@@ -171,7 +171,11 @@ def _simple_drafts(orders: Sequence[Order], replies: Sequence[Reply | None], *, 
             lost = Draft("", (order.passage_id,), style, origin)
             rejected.append(Rejected(lost, "unreadable", "no answer" if reply is None else reply.text))
             continue
-        text = _first_sentence(_LEADING.sub("", reply.text))
+        text = _question(_LEADING.sub("", reply.text))
+        if not text:
+            lost = Draft(" ".join(reply.text.split()), (order.passage_id,), style, origin)
+            rejected.append(Rejected(lost, "unfinished", "no question, or one that goes on and on"))
+            continue
         opening = OPENINGS[language_of(order.request.messages[0][1])].get(style)
         if opening is not None and opening.derived:
             text = " ".join(content_words(text))
@@ -179,8 +183,8 @@ def _simple_drafts(orders: Sequence[Order], replies: Sequence[Reply | None], *, 
     return drafts, rejected
 
 
-def _first_sentence(text: str) -> str:
-    """A small model goes on after its question; what follows the question mark is dropped."""
+def _question(text: str) -> str:
+    """The text up to its question mark, for a small model goes on after it; empty where there is none."""
     text = " ".join(text.split()).strip("\"'“”")
     end = re.search(r"[?？]", text)
-    return text[: end.end()] if end else text
+    return text[: end.end()] if end else ""

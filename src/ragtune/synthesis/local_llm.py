@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import os
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, final
 from ragtune.errors import MissingExtraError, ModelError, Problem, did_you_mean
 from ragtune.models.base import token_batches
 from ragtune.recipe_synthesis import LlmRecipe
-from ragtune.run import hash_file, hash_json
+from ragtune.run import atomic_folder, hash_file, hash_json
 from ragtune.synthesis.budget import Budget
 from ragtune.synthesis.llm import Keep, LanguageModel, Reply, Request
 
@@ -193,17 +194,15 @@ class LocalLanguageModel(LanguageModel):
 
     def _load(self) -> None:
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+        from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        place, gguf = self._weights.place, self._weights.gguf
-        packed = {"gguf_file": gguf} if gguf else {}
-        # packed weights would be unpacked in every product; a model this small is quicker dense
-        dense = {"quantization_config": GgufConfig(dequantize=True)} if gguf else {}
+        place = self._weights.place
+        dtype = torch.bfloat16 if _multiplies_bf16() else torch.float32
         try:
             with _quiet():
-                self._tokenizer = AutoTokenizer.from_pretrained(place, **packed)
-                dtype = torch.bfloat16 if _multiplies_bf16() else torch.float32
-                model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **packed, **dense)
+                place = str(_unpacked(self._weights)) if self._weights.gguf else place
+                self._tokenizer = AutoTokenizer.from_pretrained(place)
+                model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype)
         except (OSError, ValueError, KeyError) as error:
             found = " ".join(str(error).split())[:200]
             do = "check the name and the network, give a model folder, or use builtin:smollm2"
@@ -211,6 +210,29 @@ class LocalLanguageModel(LanguageModel):
         if self._tokenizer.pad_token_id is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         self._model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _unpacked(weights: Weights) -> Path:
+    """A folder with GGUF weights as transformers' own, made once and kept: reading GGUF takes most of a minute.
+
+    It lies in ``$RAGTUNE_CACHE`` or ~/.cache/ragtune (270 MB for the built-in model, in bf16).
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    cache = Path(os.environ.get("RAGTUNE_CACHE") or Path.home() / ".cache" / "ragtune")
+    folder = cache / "language-models" / weights.identity.replace(":", "-")
+    if (folder / "config.json").is_file():
+        return folder
+    dense = GgufConfig(dequantize=True)
+    tokenizer = AutoTokenizer.from_pretrained(weights.place, gguf_file=weights.gguf)
+    model = AutoModelForCausalLM.from_pretrained(
+        weights.place, gguf_file=weights.gguf, dtype=torch.bfloat16, quantization_config=dense
+    )
+    with atomic_folder(folder) as aside:
+        model.save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+    return folder
 
 
 def _multiplies_bf16() -> bool:

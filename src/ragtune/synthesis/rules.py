@@ -150,6 +150,8 @@ def check_grounds(drafts: Sequence[Draft], corpus: Mapping[str, Passage]) -> Sie
             rejected.append(Rejected(draft, "not grounded", f"names {invented[0]!r}, which is not there", share))
         elif share < GROUNDED:
             rejected.append(Rejected(draft, "not grounded", "most of its words are not in the passage", share))
+        elif len(content_words(draft.text)) < 2 and len(asked) < 3:
+            rejected.append(Rejected(draft, "not grounded", "one word says too little of what is asked", share))
         else:
             kept.append(draft)
     return kept, rejected

@@ -97,7 +97,8 @@ def _sections(corpus: Mapping[str, Passage]) -> list[_Section]:
     members: dict[tuple[Any, ...], list[Passage]] = defaultdict(list)
     for passage in corpus.values():
         said = passage.metadata.get("heading_path")
-        path = tuple(str(part) for part in said) if isinstance(said, list | tuple) and said else (passage.title,)
+        given = said if isinstance(said, list | tuple) and said else passage.title.split(SEPARATOR)
+        path = tuple(str(part) for part in given)
         document = passage.metadata.get("document")
         if path[-1].strip():
             # without documents, equal titles are still one section
