@@ -6,9 +6,8 @@ Shapes: N passages.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, final
 
 import numpy as np
@@ -43,12 +42,12 @@ class Pool:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @cached_property
-    def rows_of_text(self) -> dict[str, list[int]]:
-        """Rows by text, white space and case aside."""
+    def rows_of(self, texts: Collection[str]) -> dict[str, list[int]]:
+        """Rows of the passages that are one of these texts (keys of ``text_key``), by text."""
         rows: dict[str, list[int]] = defaultdict(list)
         for row, passage in enumerate(self.passages):
-            rows[text_key(passage.content)].append(row)
+            if (key := text_key(passage.content)) in texts:
+                rows[key].append(row)
         return dict(rows)
 
     def neighbours(self, rows: Iterable[int]) -> Rows:
@@ -124,6 +123,7 @@ class Knowledge:
         self._same_question: dict[str, set[int]] = defaultdict(set)
         for query in self._grades:
             self._same_question[text_key(dataset.queries[query].text)] |= self._own_positives(query)
+        self._rows_of_text = pool.rows_of(self._same_question)
 
     @property
     def queries(self) -> list[str]:
@@ -153,7 +153,7 @@ class Knowledge:
             positives=positives,
             positive_groups=frozenset(int(pool.group_N[row]) for row in positives),
             given=frozenset(given - positives),
-            itself=frozenset(pool.rows_of_text.get(text_key(self._dataset.queries[query].text), ())),
+            itself=frozenset(self._rows_of_text.get(text_key(self._dataset.queries[query].text), ())),
             neighbours=pool.neighbours(positives),
         )
 
