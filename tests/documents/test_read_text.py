@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ragtune.documents.blocks import Block, Heading, ListBlock, Paragraph, Place
+from ragtune.documents.linear import block_text
 from ragtune.documents.read_text import read, text_blocks
 
 
@@ -27,10 +31,11 @@ def test_underlined_and_numbered_headings() -> None:
 
 def test_chinese_chapters() -> None:
     text = "第一章 总则\n本合同自签字之日起生效。\n第二节　付款\n租客付房租。"
+    assert blocks("一、其他\n\n没有。") == [Heading("一、其他", 3), Paragraph("没有。")]
     assert blocks(text) == [
         Heading("第一章 总则", 2),
         Paragraph("本合同自签字之日起生效。"),
-        Heading("第二节　付款", 3),
+        Heading("第二节 付款", 3),
         Paragraph("租客付房租。"),
     ]
 
@@ -39,6 +44,40 @@ def test_a_numbered_sentence_or_list_is_no_heading() -> None:
     assert blocks("2024 was a good year for rent.") == [Paragraph("2024 was a good year for rent.")]
     assert blocks("1. one\n2. two\n   and more") == [ListBlock(((0, "1. one"), (0, "2. two and more")))]
     assert all(isinstance(block, ListBlock) for block in blocks("1. one\n\n2. two\n\n3. three.")[:-1])
+
+
+def test_a_number_at_the_start_of_a_wrapped_line_is_no_item() -> None:
+    text = "a) as it stands in section\n   7. This is its text.\n\nb) more"
+    assert blocks(text) == [ListBlock(((0, "a) as it stands in section 7. This is its text."), (0, "b) more")))]
+
+
+def test_centred_lines_capitals_and_numbered_titles_are_headings() -> None:
+    text = "                 Preamble\n\nIt is free.\n\nTERMS OF USE\n\n1. Source Code of It.\n\nIt is all there.\n"
+    text += "\n2. it is not."
+    assert blocks(text) == [
+        Heading("Preamble", 1),
+        Paragraph("It is free."),
+        Heading("TERMS OF USE", 1),
+        Heading("1. Source Code of It.", 1),
+        Paragraph("It is all there."),
+        Paragraph("2. it is not."),
+    ]
+
+
+@given(st.text(alphabet="aB1中 .。-=*)、\n\t（一", max_size=120))
+def test_no_letter_is_lost(text: str) -> None:
+    assert letters("".join(map(block_text, blocks(text)))) == letters(text)
+
+
+def letters(text: str) -> str:
+    return "".join(character for character in text if character.isalnum())
+
+
+def test_the_first_line_of_a_text_is_its_title(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("房屋租赁合同\n\n租客付房租。\n", encoding="utf-8")
+    assert read(tmp_path / "a.txt").metadata["title"] == "房屋租赁合同"
+    (tmp_path / "b.txt").write_text("The rent is due.\n\nAlways.\n", encoding="utf-8")
+    assert read(tmp_path / "b.txt").metadata["title"] == ""
 
 
 def test_bullets_keep_their_depth() -> None:

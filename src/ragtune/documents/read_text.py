@@ -1,4 +1,4 @@
-"""Plain text: paragraphs, lists, and the headings that are underlined or numbered."""
+"""Plain text: paragraphs, lists, and the headings that are underlined, numbered, centred or in capitals."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ _CHAPTER = re.compile(
     r"^(?:第[零一二三四五六七八九十百千\d]+(?P<zh>[编篇章节条])|(?P<en>part|chapter|section|appendix)\s+[\divxlc]+\b)",
     re.IGNORECASE,
 )
+_CHINESE_NUMBER = re.compile(r"^\s*[一二三四五六七八九十]+、")
 _CHAPTER_LEVELS = {"编": 1, "篇": 1, "part": 1, "章": 2, "chapter": 2, "appendix": 2, "节": 3, "section": 3}
 _ITEM = re.compile(
     r"^(?P<indent>\s*)(?P<marker>[-*+•·▪●○–]|\(?\d{1,3}[.)、]|\(?[a-z][.)]|[（(][一二三四五六七八九十\d]+[）)])\s*\S"
 )
 _BULLET = re.compile(r"^\s*[-*+•·▪●○–]\s*")
-_ENDING = tuple(".。!！?？;；,，:：")
+_CENTRED_INDENT = 12
+_LOUD_LETTERS = 5
+_ENDING = tuple(".。!！?？;；,，:：…")
 
 
 def read(path: Path) -> ReadDocument:
@@ -38,26 +41,36 @@ def read(path: Path) -> ReadDocument:
     for number, page in enumerate(pages, 1):
         place = Place(number) if len(pages) > 1 else Place()
         blocks += text_blocks(page, place=place)
-    return ReadDocument(
-        path.name, tuple(blocks), tuple(pages), metadata={"encoding": decoded.encoding}, notices=decoded.notices
-    )
+    metadata = {"title": _title(blocks), "encoding": decoded.encoding}
+    return ReadDocument(path.name, tuple(blocks), tuple(pages), metadata=metadata, notices=decoded.notices)
+
+
+def _title(blocks: Sequence[Block]) -> str:
+    """The line that a text begins with, where it is none of its sentences."""
+    first = blocks[0] if len(blocks) > 1 else None
+    is_line = isinstance(first, Paragraph) and len(first.text) <= LONGEST_HEADING and "\n" not in first.text
+    return first.text if isinstance(first, Paragraph) and is_line and not first.text.endswith(_ENDING) else ""
 
 
 def text_blocks(text: str, *, place: Place) -> Iterator[Block]:
     """The blocks of a text: what empty lines part, underlines and numbers head, and markers list."""
     groups = [group for group in _groups(text.expandtabs(4).split("\n")) if group]
+    items: list[tuple[int, str]] = []  # a list goes on after an empty line
     for index, group in enumerate(groups):
         following = groups[index + 1][0] if index + 1 < len(groups) else ""
-        if len(group) == 2 and (mark := _UNDERLINE.match(group[1])):
-            yield Heading(group[0].strip(), _UNDERLINE_LEVELS[mark.group(1)], place=place)
-        elif level := _heading_level(group, following):
-            yield Heading(group[0].strip(), level, place=place)
-        elif all(map(_UNDERLINE.match, group)):
-            continue  # a line drawn between parts
-        elif _ITEM.match(group[0]) and (len(group) > 1 or _BULLET.match(group[0]) or _ITEM.match(following)):
-            yield ListBlock(tuple(_items(group)), place=place)
-        else:
+        level = _heading_level(group, following)
+        if not level and _is_list(group, following, goes_on=bool(items)):
+            items += _items(group)
+            continue
+        if items:
+            yield ListBlock(tuple(items), place=place)
+            items = []
+        if level:
+            yield Heading(" ".join(group[0].split()), level, place=place)
+        elif not all(map(_UNDERLINE.match, group)):
             yield from (Paragraph(text, place=place) for text in _paragraphs(group))
+    if items:
+        yield ListBlock(tuple(items), place=place)
 
 
 def _groups(lines: Sequence[str]) -> Iterator[list[str]]:
@@ -88,26 +101,52 @@ def _is_chapter(line: str) -> bool:
 
 
 def _heading_level(group: Sequence[str], following: str) -> int:
-    """The level of a numbered or named heading; 0 where the lines are none."""
+    """The level of an underlined, numbered or named heading, one in capitals or centred; 0 where the lines are none."""
     text = group[0].strip()
-    if len(group) > 1 or len(text) > LONGEST_HEADING or text.endswith(_ENDING):
+    if len(group) == 2 and (mark := _UNDERLINE.match(group[1])):
+        return _UNDERLINE_LEVELS[mark.group(1)]
+    if len(group) > 1 or len(text) > LONGEST_HEADING:
         return 0
     if _is_chapter(text) and (chapter := _CHAPTER.match(text)):
         return _CHAPTER_LEVELS.get((chapter.group("zh") or chapter.group("en") or "").lower(), 4)
     numbered = _NUMBERED.match(text)
-    if not numbered or _ITEM.match(following) or not re.match(r"[^\W\d_]", numbered.group("title")):
-        return 0
-    return numbered.group("number").count(".") + 1
+    if numbered:
+        title = numbered.group("title")
+        named = not text.endswith(_ENDING) or (text.endswith(".") and _in_capitals(title))
+        is_heading = named and not _ITEM.match(following) and re.match(r"[^\W\d_]", title)
+        return numbered.group("number").count(".") + 1 if is_heading else 0
+    if _CHINESE_NUMBER.match(text) and not text.endswith(_ENDING) and not _CHINESE_NUMBER.match(following):
+        return 3
+    centred = len(group[0]) - len(group[0].lstrip()) >= _CENTRED_INDENT
+    loud = text.isupper() and sum(map(str.isalpha, text)) >= _LOUD_LETTERS
+    return int((centred or loud) and not text.endswith(_ENDING))
+
+
+def _in_capitals(title: str) -> bool:
+    """Whether the first word and every one of more than three letters begin with a capital."""
+    return title[0].isupper() and all(
+        word[0].isupper() for word in re.findall(r"[^\W\d_]{4,}", title.replace("-", " "))
+    )
+
+
+def _is_list(group: Sequence[str], following: str, *, goes_on: bool) -> bool:
+    alone = len(group) == 1 and not goes_on and not _BULLET.match(group[0]) and not _ITEM.match(following)
+    return bool(_ITEM.match(group[0])) and not alone
 
 
 def _items(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
     indents = sorted({len(line) - len(line.lstrip()) for line in lines if _ITEM.match(line)})
     item: tuple[int, str] | None = None
+    last = 0  # the number of the last numbered item
     for line in lines:
-        if found := _ITEM.match(line):
+        found = _ITEM.match(line)
+        number = re.match(r"\s*(\d+)", line)
+        # a wrapped line may begin with a number: "as in section / 7. This"
+        if found and (item is None or not number or int(number.group(1)) in (1, last + 1)):
             if item:
                 yield item
             item = indents.index(len(found.group("indent"))), _BULLET.sub("- ", line.strip())
+            last = int(number.group(1)) if number else last
         elif item:
             item = item[0], join_lines([item[1], line])
     if item:
