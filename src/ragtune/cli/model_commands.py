@@ -78,7 +78,7 @@ def run(
 def train(
     data: Annotated[str | None, typer.Option(help="A dataset folder, or anything 'ragtune import' reads.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
-    family: Annotated[str | None, typer.Option(help="Model family: dense.")] = None,
+    family: Annotated[str | None, typer.Option(help="Model family: dense or reranker.")] = None,
     model: Annotated[str | None, typer.Option(help="builtin:minilm, a hub name or a model folder.")] = None,
     recipe: Annotated[Path | None, typer.Option(help="A recipe in YAML to start from.")] = None,
     set_: SetOption = None,
@@ -144,6 +144,13 @@ def evaluate(
         list[str] | None, typer.Option(metavar="KIND", help="fp32, fp16, int8 or binary vectors. Repeatable.")
     ] = None,
     top_k: Annotated[int, typer.Option(help="Passages a query retrieves.")] = 100,
+    reranker: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A reranker behind the model. Repeatable.")
+    ] = None,
+    rerank_depth: Annotated[int | None, typer.Option(help="Passages a query that a reranker reads (100).")] = None,
+    first_stage: Annotated[
+        str | None, typer.Option(help="What finds the passages for the rerankers: bm25 or a model; else --model.")
+    ] = None,
     bm25: Annotated[bool, typer.Option("--bm25/--no-bm25", help="Measure BM25 beside the models.")] = True,
     report: Annotated[Path | None, typer.Option(help="Write the HTML report here.")] = None,
     json_file: Annotated[
@@ -154,6 +161,7 @@ def evaluate(
     """Measure a model beside a baseline, with intervals.
 
     Scores at every size and storage of the vectors, a significance test, BM25 for comparison, examples in the report.
+    With rerankers the verdict is about the last of them, against the first one, or against the model alone.
 
     Example: ragtune evaluate my-dataset --model runs/first/model --baseline builtin:minilm --report report.html
     """
@@ -166,7 +174,9 @@ def evaluate(
         ("evaluate.split", split, "--split"), ("evaluate.measures", measure, "--measure"),
         ("evaluate.protocol", protocol, "--protocol"), ("evaluate.dims", dims, "--dims"),
         ("evaluate.storages", storage, "--storage"), ("evaluate.top_k", top_k, "--top-k"),
-        ("evaluate.bm25", bm25, "--bm25"),
+        ("evaluate.bm25", bm25, "--bm25"), ("evaluate.rerank.models", reranker, "--reranker"),
+        ("evaluate.rerank.depth", rerank_depth, "--rerank-depth"),
+        ("evaluate.rerank.first_stage", first_stage, "--first-stage"),
     ]  # fmt: skip
     given = [Setting(key, value, flag) for key, value, flag in flags if value is not None and value != []]
     overrides: list[str | Setting] = [*given, *(set_ or [])]

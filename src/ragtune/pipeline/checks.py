@@ -16,9 +16,11 @@ from ragtune.data.sealing import refuse_broken
 from ragtune.errors import DataError, InputError, Problem, RecipeError, did_you_mean
 from ragtune.evaluation.evaluate import check_plan
 from ragtune.measures import parse_measure
+from ragtune.models import FAMILIES
 from ragtune.models.adapting import prepare_for_training
 from ragtune.models.dense import DenseModel
 from ragtune.pipeline.loading import loaded, other_model
+from ragtune.pipeline.reranker_checks import check_reranker_models, refuse_unread
 from ragtune.pipeline.tuning import check_disk
 from ragtune.recipe import Recipe
 from ragtune.run import nearest_folder
@@ -48,6 +50,7 @@ def check_recipe(recipe: Recipe, *, sources_given: bool = False) -> None:
         lambda: check_launch(recipe.train),
         lambda: _check_best_metric(recipe),
         lambda: _check_settings(recipe),
+        lambda: refuse_unread(recipe) if FAMILIES[recipe.model.family].pairs else None,
         lambda: None if sources_given else _check_sources(recipe),
         lambda: _check_folder(recipe.run),
         lambda: _check_plan(recipe),
@@ -147,6 +150,9 @@ def check_models(recipe: Recipe) -> None:
     Their folders and families, lengths of texts and vectors, adapters and frozen parts; ``OutOfSpaceError`` when the
     disk is too small for the checkpoints.
     """
+    if FAMILIES[recipe.model.family].pairs:
+        check_reranker_models(recipe)
+        return
     model = loaded(recipe.model)
     check_disk(model, recipe.run)
     base = recipe.evaluate.baseline or recipe.model.name

@@ -14,10 +14,13 @@ from ragtune.evaluation.contenders import Contender
 from ragtune.evaluation.evaluate import check_plan, evaluate
 from ragtune.evaluation.report import Background, write_report
 from ragtune.evaluation.results import Evaluation, Role, write_evaluation
+from ragtune.models import FAMILIES
 from ragtune.pipeline.checks import check_measured_models, check_measured_split, together
 from ragtune.pipeline.loading import from_anywhere, loaded, other_model, with_passage_side
+from ragtune.pipeline.reranking import check_names, first_stage, reranked, reranker_roles, run_contenders
 from ragtune.recipe import ModelRecipe, Recipe
 from ragtune.retrieval.bm25 import BM25Retriever
+from ragtune.retrieval.two_stage import Remembered
 from ragtune.run import RunFolder, read_json, write_json
 
 Say = Callable[[str], None]
@@ -31,17 +34,8 @@ def prove(recipe: Recipe, dataset: Dataset, *, run: RunFolder, say: Say) -> dict
 
     The tuned model is the one that was saved, loaded as a user loads it.
     """
-    precision = recipe.evaluate.precision
-    base_name = recipe.evaluate.baseline or recipe.model.name
-    base = loaded(other_model(recipe.model, base_name), precision=precision)
-    tuned = loaded(_saved(recipe.model, run.path / "model"), precision=precision)
-    say(f"measuring {base_name} and the tuned model on {recipe.evaluate.split}")
-    shown = f"{base_name} (untuned)" if base_name in TAKEN_NAMES else base_name
-    contenders = [
-        Contender(name=shown, model=with_passage_side(base, precision=precision), role="before"),
-        Contender(name="tuned", model=with_passage_side(tuned, precision=precision), role="after"),
-        *_bm25(recipe, dataset),
-    ]
+    say(f"measuring {recipe.evaluate.baseline or recipe.model.name} and the tuned model on {recipe.evaluate.split}")
+    contenders = [*_sides(recipe, dataset, run=run), *_bm25(recipe, dataset)]
     evaluation = evaluate(dataset, contenders=contenders, plan=recipe.evaluate, seed=recipe.seed)
     write_evaluation(evaluation, run.path / "evaluate" / "evaluation.json")
     metrics = _metrics(evaluation, run)
@@ -56,28 +50,60 @@ def prove(recipe: Recipe, dataset: Dataset, *, run: RunFolder, say: Say) -> dict
     return {"verdict": evaluation.verdict.text}
 
 
+def _sides(recipe: Recipe, dataset: Dataset, *, run: RunFolder) -> list[Contender]:
+    """The untuned and the tuned model, with rerankers where the plan names some; or a first stage and rerankers."""
+    if FAMILIES[recipe.model.family].pairs:
+        return run_contenders(recipe, dataset, saved=run.path / "model")
+    precision = recipe.evaluate.precision
+    base_name = recipe.evaluate.baseline or recipe.model.name
+    base = loaded(other_model(recipe.model, base_name), precision=precision)
+    tuned = loaded(_saved(recipe.model, run.path / "model"), precision=precision)
+    shown = f"{base_name} (untuned)" if base_name in TAKEN_NAMES else base_name
+    after = Contender(name="tuned", model=with_passage_side(tuned, precision=precision), role="after")
+    return [
+        Contender(name=shown, model=with_passage_side(base, precision=precision), role="before"),
+        after,
+        *reranked(recipe, dataset, first=after, roles=["reference"] * len(recipe.evaluate.rerank.models)),
+    ]
+
+
 def measure_models(recipe: Recipe, folder: Path, *, say: Say) -> Evaluation:
     """The recipe's model on a dataset folder, beside its baseline and BM25."""
     plan = recipe.evaluate
     together(lambda: check_plan(plan), lambda: _check_names(recipe))
-    roles: dict[Role, str] = {"after": recipe.model.name}
-    if plan.baseline is not None:
-        roles = {"before": plan.baseline, **roles}
     dataset = read_dataset(folder)
     check_measured_split(recipe, dataset)
-    asked = {role: _asked(recipe.model, name) for role, name in roles.items()}
-    models = {role: loaded(model, precision=plan.precision) for role, model in asked.items()}
-    check_measured_models(recipe, list(models.values()))
+    behind = reranker_roles(len(plan.rerank.models))
+    # the verdict is about the rerankers where there are some: the last one, against the first or the model alone
+    own: list[Role] = (
+        ["after", "before"] if not behind else ["before" if len(behind) == 1 else "reference", "reference"]
+    )
+    names = [recipe.model.name] if plan.baseline is None else [recipe.model.name, plan.baseline]
+    models = [loaded(_asked(recipe.model, name), precision=plan.precision) for name in names]
+    check_measured_models(recipe, models)
     contenders = [
-        Contender(name=roles[role], model=with_passage_side(model, precision=plan.precision), role=role)
-        for role, model in models.items()
-    ]
+        Contender(name=name, model=with_passage_side(model, precision=plan.precision), role=role)
+        for name, model, role in zip(names, models, own, strict=False)
+    ][::-1]
+    contenders += _second_stages(recipe, dataset, contenders, roles=behind)
     contenders += _bm25(recipe, dataset)
     say(f"measuring {', '.join(c.name for c in contenders)} on {plan.split} of {dataset.info.name}")
     return evaluate(dataset, contenders=contenders, plan=plan, seed=recipe.seed)
 
 
+def _second_stages(
+    recipe: Recipe, dataset: Dataset, contenders: list[Contender], *, roles: list[Role]
+) -> list[Contender]:
+    """The plan's rerankers behind the model, or behind another first stage, which is then measured too."""
+    name = recipe.evaluate.rerank.first_stage
+    if not roles or name in (None, recipe.model.name):
+        return reranked(recipe, dataset, first=contenders[-1], roles=roles)
+    first = Contender(name=f"{name} (first stage)", model=Remembered(first_stage(dataset, recipe)))
+    return [first, *reranked(recipe, dataset, first=first, roles=roles)]
+
+
 def _check_names(recipe: Recipe) -> None:
+    check_names(recipe.evaluate.rerank.models)
     if recipe.evaluate.baseline == recipe.model.name:
         raise InputError(
             Problem("a model is to be compared with itself", "--baseline", recipe.model.name, "name another model")

@@ -69,7 +69,7 @@ def search_dataset(folder: Path, text: str, *, model: str, retriever: str, k: in
 def _dense(dataset: Dataset, query: Query, model: str, k: int) -> Ranking:
     recipe = from_anywhere(ModelRecipe(), model)
     encoder = with_passage_side(loaded(recipe))
-    passage_ND = _cached_vectors(dataset, recipe, encoder)
+    passage_ND = cached_vectors(dataset, recipe, encoder)
     store = VectorStore.build(passage_ND, list(dataset.corpus))
     return search(DenseRetriever(store, encoder), [query], k=k)
 
@@ -87,7 +87,7 @@ RETRIEVERS: Mapping[str, Callable[[Dataset, Query, str, int], Ranking]] = Mappin
 )
 
 
-def _cached_vectors(dataset: Dataset, recipe: ModelRecipe, encoder: Any) -> np.ndarray:
+def cached_vectors(dataset: Dataset, recipe: ModelRecipe, encoder: Any) -> np.ndarray:
     """Passage vectors, kept in the user's cache under a hash of the corpus and the model."""
     key = hash_json({"data": dataset_hash(dataset), "model": hash_folder(model_folder(recipe))})
     path = cache_folder() / "vectors" / f"{key[:32]}.npy"

@@ -12,15 +12,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ragtune.data.records import Dataset
 from ragtune.errors import OutOfSpaceError
 from ragtune.evaluation.dev_score import DevScorer
-from ragtune.models import load_model
-from ragtune.models.adapting import TwoSided, prepare_for_training, save_trained
+from ragtune.models import FAMILIES, load_model
+from ragtune.models.adapting import TwoSided, prepare_for_training, save_merged, save_trained
 from ragtune.models.base import Scorer
 from ragtune.models.dense import DenseModel
+from ragtune.models.reranker import Reranker
 from ragtune.models.tokens import token_store
+from ragtune.pipeline.reranking import dev_evaluator
 from ragtune.recipe import Recipe
 from ragtune.run import nearest_folder
 from ragtune.training.examples import Source, Texts, TrainingSet, build_training_set
@@ -61,7 +64,7 @@ def tune(
             data=recipe.data,
             folder=folder / "train",
             seed=recipe.seed,
-            evaluate=_evaluator(recipe, datasets[0], frozen=frozen),
+            evaluate=_evaluator(recipe, datasets[0], frozen=frozen, say=say),
             world=launched.world,
             mirror=launched.begin_tracking(name=folder.name, settings=_told(recipe)),
         )
@@ -85,9 +88,9 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _model(recipe: Recipe, launched: Launched) -> DenseModel:
+def _model(recipe: Recipe, launched: Launched) -> DenseModel | Reranker:
     model = load_model(recipe.model)
-    assert isinstance(model, DenseModel)
+    assert isinstance(model, DenseModel | Reranker)
     model.to(launched.device)
     model.pad_to_multiple_of = recipe.train.pad_to_multiple_of or 1
     if recipe.train.gradient_checkpointing:
@@ -95,7 +98,7 @@ def _model(recipe: Recipe, launched: Launched) -> DenseModel:
     return prepare_for_training(model, recipe.model)
 
 
-def recompute_layers(model: DenseModel) -> None:
+def recompute_layers(model: DenseModel | Reranker) -> None:
     """Keep no activations inside layers: backward computes them again."""
     with warnings.catch_warnings():
         # later releases of transformers 5 give this method a second name; the first one serves all of them
@@ -103,7 +106,7 @@ def recompute_layers(model: DenseModel) -> None:
         model.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
-def check_disk(model: DenseModel, folder: Path) -> None:
+def check_disk(model: nn.Module, folder: Path) -> None:
     """Raise ``OutOfSpaceError`` where ``folder`` has no room for a run's checkpoints and model."""
     needed = DISK_COPIES * 4 * sum(p.numel() for p in model.parameters())
     free = shutil.disk_usage(nearest_folder(folder)).free
@@ -138,8 +141,12 @@ def _texts(model: Scorer, training_set: TrainingSet, *, folder: Path, frozen: De
     )
 
 
-def _evaluator(recipe: Recipe, dataset: Dataset, *, frozen: DenseModel | None) -> Evaluator | None:
+def _evaluator(
+    recipe: Recipe, dataset: Dataset, *, frozen: DenseModel | None, say: Callable[[str], None]
+) -> Evaluator | None:
     """Measures the model on dev, in the precision of training."""
+    if FAMILIES[recipe.model.family].pairs:
+        return dev_evaluator(recipe, dataset, say=say)
     if not dataset.split("dev"):
         return None
     metric, _, dims = recipe.train.best_metric.partition(":")
@@ -158,7 +165,7 @@ def _evaluator(recipe: Recipe, dataset: Dataset, *, frozen: DenseModel | None) -
     return evaluate
 
 
-def _save(model: DenseModel, recipe: Recipe, outcome: TrainingOutcome, *, folder: Path) -> None:
+def _save(model: DenseModel | Reranker, recipe: Recipe, outcome: TrainingOutcome, *, folder: Path) -> None:
     model.notes = {
         "base_model": recipe.model.name,
         "passage_model": recipe.model.name if recipe.model.freeze.passage_side else None,
@@ -167,7 +174,10 @@ def _save(model: DenseModel, recipe: Recipe, outcome: TrainingOutcome, *, folder
         "recipe": _told(recipe),
         "dev": outcome.evaluations,
     }
-    save_trained(model, folder, recipe=recipe.model)
+    if isinstance(model, Reranker):
+        save_merged(model, folder, recipe=recipe.model)
+    else:
+        save_trained(model, folder, recipe=recipe.model)
 
 
 def _summary(outcome: TrainingOutcome) -> str:

@@ -143,7 +143,10 @@ def _row(source: Source, query_id: str, *, ids: Mapping[str, str], pool: Passage
             continue
         key = ids[candidate.corpus_id]
         known = own.get(key)
-        relevance = known.relevance if candidate.relevance is None and known else candidate.relevance
+        relevance = candidate.relevance
+        # what is known to answer stays so: a copy of its text may stand among the negatives
+        if known is not None and not (relevance or 0.0) > 0:
+            relevance = known.relevance
         own[key] = OwnCandidate(key, relevance=relevance or 0.0, teacher=candidate.teacher, valid=candidate.valid)
     positives = tuple(c for c in own.values() if (c.relevance or 0.0) > 0)
     others = [c for c in own.values() if not (c.relevance or 0.0) > 0]
