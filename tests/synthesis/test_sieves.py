@@ -116,7 +116,7 @@ def test_neighbours_are_near_and_no_duplicates(corpus_dataset: Dataset, encoder:
     vector_ND = encoder.encode([passage.content for passage in corpus.values()], kind="passage")
     cosine = dict(zip(corpus, (vector_ND @ vector_ND[0]).tolist(), strict=True))
     others = {key: value for key, value in cosine.items() if key not in ("heron-0", "copy")}
-    assert list(corpus)[0] == "heron-0"
+    assert next(iter(corpus)) == "heron-0"
     assert found["heron-0"] == found["copy"]
     assert others[found["heron-0"]] == max(others.values())
     assert found["violin-0"] != "violin-0"
