@@ -18,7 +18,7 @@ RUNNING_LINES = "running_lines"
 
 _CUT_WORD = re.compile(r"(\w+)[-‐\u00ad]\s*\n\s*(\w+)")
 
-_LETTERS_OR_DIGITS = re.compile(r"\d+|\D+")
+_LETTERS_OR_DIGITS = re.compile(r"\d+|[^\W\d_]+")
 
 
 @final
