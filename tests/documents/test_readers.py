@@ -136,3 +136,12 @@ def test_all_paths_that_lead_nowhere_are_told(folder: Path) -> None:
     with pytest.raises(InputError) as caught:
         find_files([str(folder / "x.pdf"), str(folder / "*.docx"), str(folder / "empty")])
     assert [problem.found for problem in caught.value.problems] == ["nothing there", "nothing there", "an empty folder"]
+
+
+def test_an_archive_of_a_version_that_nobody_reads_is_broken(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.docx", "word/document.xml")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 130
+    path.write_bytes(content)
+    with pytest.raises(UnreadableFileError, match="cut off or broken"):
+        read_document(path)

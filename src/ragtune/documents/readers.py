@@ -139,7 +139,7 @@ def _office_kind(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         do = "copy or download it again, or open it in its own program and save it"
         raise unreadable(path, what="the file is cut off or broken", found=str(error), do=do) from error
     for start, kind in _OFFICE.items():
