@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from ragtune.scoring.similarity import cosine, dot, maxsim, sparse_dot
+from ragtune.scoring.maxsim import maxsim
+from ragtune.scoring.similarity import cosine, dot, sparse_dot
 
 Q, C, S, T, D = 3, 5, 4, 6, 2
 
