@@ -16,7 +16,7 @@ from ragtune.recipe_part import Part as Part
 from ragtune.recipe_part import Positive as Positive
 from ragtune.recipe_part import Share as Share
 
-Family = Literal["dense", "reranker"]
+Family = Literal["dense", "reranker", "adapter"]
 Pooling = Literal["cls", "mean", "last_token"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Storage = Literal["fp32", "fp16", "int8", "binary"]

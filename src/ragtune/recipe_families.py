@@ -27,9 +27,9 @@ class PairRecipe(Part):
     template: str | None = None
     """A language model's prompt with {query} and {passage}; none = what the folder says, else a question that is
     answered by yes or no."""
-    yes: str | None = None
+    yes_answer: str | None = None
     """A language model scores by this token's logit; none = what the folder says, else " yes"."""
-    no: str | None = None
+    no_answer: str | None = None
     """Its logit is taken off; "" = yes alone, none = what the folder says, else " no"."""
     activation: Activation | None = None
     """What sentence-transformers applies to a score; none = what the folder says, else sigmoid. Training, ranking and
@@ -89,7 +89,7 @@ class AdapterRecipe(Part):
     passage_vectors: VectorFiles | None = None
     """Passage vectors that exist already, with passage ids; none = the model encodes the passages."""
     full_run: Path | None = None
-    """A run that tuned the whole model on the same data: the report says what share of its gain the adapter reaches."""
+    """A run that tuned the whole model on the same data: the run says what share of its gain the adapter reaches."""
 
     @model_validator(mode="after")
     def _both(self) -> Self:
@@ -109,6 +109,17 @@ DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "reranker": {
             "data": {"group_size": 16},
             "train": {"batch_size": 16, "learning_rate": 5e-5, "losses": [{"name": "softmax"}]},
+        },
+        # a matrix that begins as the identity must not be drawn to zero
+        "adapter": {
+            "data": {},
+            "train": {
+                "batch_size": 256,
+                "learning_rate": 1e-3,
+                "epochs": 20,
+                "weight_decay": 0.0,
+                "precision": "fp32",
+            },
         },
     }
 )

@@ -33,7 +33,7 @@ CLASSIFIERS = {
     "mpnet": "MPNetForSequenceClassification",
 }
 LANGUAGE_MODELS = {"qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}
-ANSWERS = {"pair": {"yes": "cat", "no": "tide"}}
+ANSWERS = {"pair": {"yes_answer": "cat", "no_answer": "tide"}}
 QUERIES = ["who pays?", "绿茶为什么是绿色的", "what causes the tide", "who pays?", "a"]
 PASSAGES = [
     "The tenant pays rent on the first day of every month.",
@@ -182,11 +182,11 @@ def test_a_language_model_reads_two_rows_of_its_output_table(zoo: Callable[..., 
 
 def test_yes_alone_and_yes_minus_no(zoo: Callable[..., Path]) -> None:
     folder = zoo("llama", LANGUAGE_MODELS["llama"])
-    both, yes = loaded(folder, **ANSWERS), loaded(folder, pair={"yes": "cat", "no": ""})
-    no = loaded(folder, pair={"yes": "tide", "no": ""})
+    both, yes = loaded(folder, **ANSWERS), loaded(folder, pair={"yes_answer": "cat", "no_answer": ""})
+    no = loaded(folder, pair={"yes_answer": "tide", "no_answer": ""})
     asked = pairs()
     assert np.allclose(both.score_pairs(*asked), yes.score_pairs(*asked) - no.score_pairs(*asked), atol=1e-5)
-    assert "is 3 tokens" in refused(folder, pair={"yes": "yes", "no": ""})
+    assert "is 3 tokens" in refused(folder, pair={"yes_answer": "yes", "no_answer": ""})
 
 
 def test_rows_of_a_tied_table_learn_and_an_untied_one_stays(zoo: Callable[..., Path], tmp_path: Path) -> None:

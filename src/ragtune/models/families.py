@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import final
 
+from ragtune.models.adapter_loading import load_adapter
 from ragtune.models.base import Scorer
 from ragtune.models.dense_loading import load_dense
 from ragtune.models.reranker_loading import load_reranker
@@ -27,6 +28,7 @@ FAMILIES: Mapping[str, FamilySpec] = MappingProxyType(
     {
         "dense": FamilySpec(load=load_dense, summary="bi-encoder: one vector a text, dot of vectors"),
         "reranker": FamilySpec(load=load_reranker, summary="query and passage read together, one score", pairs=True),
+        "adapter": FamilySpec(load=load_adapter, summary="a learned transform of query vectors; passages stay"),
     }
 )
 

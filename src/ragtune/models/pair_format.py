@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
+from jinja2.exceptions import TemplateError
 
 from ragtune.errors import ModelError, Problem
 from ragtune.models.base import TokenIds
@@ -149,7 +150,8 @@ def template_of_chat(tokenizer: Any) -> str | None:
     messages = [{"role": "query", "content": QUERY_MARK}, {"role": "document", "content": PASSAGE_MARK}]
     try:
         text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    except Exception:  # a chat template is a program of the model's: whatever it raises, it knows no such roles
+    except (TemplateError, TypeError, KeyError, IndexError):
+        # a chat template that knows no such roles says so in its own way
         return None
     if (
         text.count(QUERY_MARK) != 1

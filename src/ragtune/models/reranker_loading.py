@@ -216,11 +216,11 @@ def _activation(folder: Path, config: Any) -> Activation:
 
 def _answers(recipe: ModelRecipe, folder: Path, tokenizer: Any) -> Answers:
     said = _said(folder, "1_LogitScore/config.json")
-    if said and recipe.pair.yes is None and recipe.pair.no is None:
+    if said and recipe.pair.yes_answer is None and recipe.pair.no_answer is None:
         return Answers(said["true_token_id"], said.get("false_token_id"))
-    yes = _token(tokenizer, recipe.pair.yes or DEFAULT_YES, where="model.pair.yes")
-    no = DEFAULT_NO if recipe.pair.no is None else recipe.pair.no
-    return Answers(yes, _token(tokenizer, no, where="model.pair.no") if no else None)
+    yes = _token(tokenizer, recipe.pair.yes_answer or DEFAULT_YES, where="model.pair.yes_answer")
+    no = DEFAULT_NO if recipe.pair.no_answer is None else recipe.pair.no_answer
+    return Answers(yes, _token(tokenizer, no, where="model.pair.no_answer") if no else None)
 
 
 def _token(tokenizer: Any, text: str, *, where: str) -> int:

@@ -62,7 +62,13 @@ def _tokenised(
         yield from model.tokenize(texts[part], kind=kind, prompts=None if prompts is None else prompts[part])
 
 
-def _write(folder: Path, sequences: list[TokenIds]) -> None:
+def write_store(folder: Path, sequences: Sequence[TokenIds]) -> None:
+    """Write token ids as a store, whole or not at all."""
+    with atomic_folder(folder) as aside:
+        _write(aside, sequences)
+
+
+def _write(folder: Path, sequences: Sequence[TokenIds]) -> None:
     np.save(folder / "ends.npy", np.cumsum([len(s) for s in sequences], dtype=np.int64))
     np.save(folder / "ids.npy", np.concatenate(sequences) if sequences else np.empty(0, np.int32))
 

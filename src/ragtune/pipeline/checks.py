@@ -16,9 +16,10 @@ from ragtune.data.sealing import refuse_broken
 from ragtune.errors import DataError, InputError, Problem, RecipeError, did_you_mean
 from ragtune.evaluation.evaluate import check_plan
 from ragtune.measures import parse_measure
-from ragtune.models import FAMILIES
+from ragtune.models import FAMILIES, load_model
 from ragtune.models.adapting import prepare_for_training
 from ragtune.models.dense import DenseModel
+from ragtune.pipeline import adapters
 from ragtune.pipeline.loading import loaded, other_model
 from ragtune.pipeline.reranker_checks import check_reranker_models, refuse_unread
 from ragtune.pipeline.tuning import check_disk
@@ -50,11 +51,19 @@ def check_recipe(recipe: Recipe, *, sources_given: bool = False) -> None:
         lambda: check_launch(recipe.train),
         lambda: _check_best_metric(recipe),
         lambda: _check_settings(recipe),
-        lambda: refuse_unread(recipe) if FAMILIES[recipe.model.family].pairs else None,
+        lambda: _check_unread(recipe),
         lambda: None if sources_given else _check_sources(recipe),
         lambda: _check_folder(recipe.run),
         lambda: _check_plan(recipe),
     )
+
+
+def _check_unread(recipe: Recipe) -> None:
+    """What the family of the model would not read."""
+    if recipe.model.family == "adapter":
+        adapters.refuse_unread(recipe)
+    elif FAMILIES[recipe.model.family].pairs:
+        refuse_unread(recipe)
 
 
 def _check_plan(recipe: Recipe) -> None:
@@ -152,6 +161,10 @@ def check_models(recipe: Recipe) -> None:
     """
     if FAMILIES[recipe.model.family].pairs:
         check_reranker_models(recipe)
+        return
+    if recipe.model.family == "adapter":
+        if recipe.model.adapter.query_vectors is None:
+            check_disk(load_model(recipe.model), recipe.run)
         return
     model = loaded(recipe.model)
     check_disk(model, recipe.run)

@@ -15,6 +15,7 @@ from ragtune.evaluation.evaluate import check_plan, evaluate
 from ragtune.evaluation.report import Background, write_report
 from ragtune.evaluation.results import Evaluation, Role, write_evaluation
 from ragtune.models import FAMILIES
+from ragtune.pipeline.adapters import adapter_contenders, share_of_full_gain
 from ragtune.pipeline.checks import check_measured_models, check_measured_split, together
 from ragtune.pipeline.loading import from_anywhere, loaded, other_model, with_passage_side
 from ragtune.pipeline.reranking import check_names, first_stage, reranked, reranker_roles, run_contenders
@@ -39,6 +40,8 @@ def prove(recipe: Recipe, dataset: Dataset, *, run: RunFolder, say: Say) -> dict
     evaluation = evaluate(dataset, contenders=contenders, plan=recipe.evaluate, seed=recipe.seed)
     write_evaluation(evaluation, run.path / "evaluate" / "evaluation.json")
     metrics = _metrics(evaluation, run)
+    if metrics["share_of_full_gain"] is not None:
+        say(f"the adapter reaches {metrics['share_of_full_gain']:.0%} of the full tuning's gain")
     write_json(run.path / "metrics.json", metrics)
     _note_in_model(run.path / "model" / "ragtune.json", metrics)
     background = Background(
@@ -54,6 +57,8 @@ def _sides(recipe: Recipe, dataset: Dataset, *, run: RunFolder) -> list[Contende
     """The untuned and the tuned model, with rerankers where the plan names some; or a first stage and rerankers."""
     if FAMILIES[recipe.model.family].pairs:
         return run_contenders(recipe, dataset, saved=run.path / "model")
+    if recipe.model.family == "adapter":
+        return adapter_contenders(recipe, dataset, saved=run.path / "model")
     precision = recipe.evaluate.precision
     base_name = recipe.evaluate.baseline or recipe.model.name
     base = loaded(other_model(recipe.model, base_name), precision=precision)
@@ -131,6 +136,7 @@ def _metrics(evaluation: Evaluation, run: RunFolder) -> dict[str, Any]:
     results = {} if training is None else training["results"]
     return {
         "verdict": evaluation.verdict.text,
+        "share_of_full_gain": share_of_full_gain(evaluation),
         "rows": [row.model_dump(mode="json") for row in evaluation.rows],
         "comparisons": [comparison.model_dump(mode="json") for comparison in evaluation.comparisons],
         "training": {

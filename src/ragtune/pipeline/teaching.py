@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
 
 from ragtune.data.records import Dataset
 from ragtune.errors import DataError, Problem
+from ragtune.models import FAMILIES
 from ragtune.recipe import LossRecipe, Recipe
 from ragtune.scoring.losses import LOSSES
 from ragtune.scoring.targets import Targets, fill_targets
 from ragtune.training.batches import BatchPlan
+from ragtune.training.encoding import own_cells
 from ragtune.training.examples import Source, TrainingSet, build_training_set
 
 # Queries in a batch that is tried, and how many batches at most
@@ -129,7 +131,9 @@ def _targets(recipe: Recipe, found: TrainingSet) -> Iterator[Targets]:
     )
     for numbers in itertools.islice(plan.epoch(0), TRIED_BATCHES):
         batch = plan.batch(numbers, epoch=0)
-        yield fill_targets(batch.rows, batch.candidates)
+        targets = fill_targets(batch.rows, batch.candidates)
+        # a model that reads pairs sees a query's own candidates alone
+        yield replace(targets, valid_QC=own_cells(targets)) if FAMILIES[recipe.model.family].pairs else targets
 
 
 def _try(loss: LossRecipe, batches: Sequence[Targets]) -> _Tried:

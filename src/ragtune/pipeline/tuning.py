@@ -18,11 +18,13 @@ from ragtune.data.records import Dataset
 from ragtune.errors import OutOfSpaceError
 from ragtune.evaluation.dev_score import DevScorer
 from ragtune.models import FAMILIES, load_model
+from ragtune.models.adapter import AdapterModel
 from ragtune.models.adapting import TwoSided, prepare_for_training, save_merged, save_trained
 from ragtune.models.base import Scorer
 from ragtune.models.dense import DenseModel
 from ragtune.models.reranker import Reranker
 from ragtune.models.tokens import token_store
+from ragtune.pipeline import adapters
 from ragtune.pipeline.reranking import dev_evaluator
 from ragtune.recipe import Recipe
 from ragtune.run import nearest_folder
@@ -46,7 +48,7 @@ def tune(
     )
     for notice in training_set.notices:
         say(f"  note: {notice}")
-    model = _model(recipe, launched)
+    model = _model(recipe, datasets, launched)
     check_disk(model, folder)
     frozen = _frozen_side(recipe)
     with launched.world.first_alone():
@@ -88,7 +90,11 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _model(recipe: Recipe, launched: Launched) -> DenseModel | Reranker:
+def _model(recipe: Recipe, datasets: Sequence[Dataset], launched: Launched) -> DenseModel | Reranker | AdapterModel:
+    if recipe.model.family == "adapter":
+        adapter = adapters.untrained(recipe, datasets)
+        adapters.base_device(adapter, launched.device)
+        return adapter.to(launched.device)
     model = load_model(recipe.model)
     assert isinstance(model, DenseModel | Reranker)
     model.to(launched.device)
@@ -127,6 +133,8 @@ def _frozen_side(recipe: Recipe) -> DenseModel | None:
 
 
 def _texts(model: Scorer, training_set: TrainingSet, *, folder: Path, frozen: DenseModel | None) -> Texts:
+    if isinstance(model, AdapterModel):
+        return adapters.vectors_of(model, training_set, folder=folder)
     rows = training_set.rows
     queries = [row.text for row in rows]
     prompts = [row.prompt for row in rows]
@@ -156,6 +164,8 @@ def _evaluator(
     scorer = DevScorer(dataset, split="dev", measures=measures, dims=sorted(wanted), seed=recipe.seed)
 
     def evaluate(model: Scorer) -> dict[str, float]:
+        if isinstance(model, AdapterModel):
+            return scorer(model)
         assert isinstance(model, DenseModel)
         model.encode_dtype = compute_dtype(recipe.train.precision, device=model.device)
         values = scorer(model if frozen is None else TwoSided(query=model, passage=frozen))
@@ -165,7 +175,9 @@ def _evaluator(
     return evaluate
 
 
-def _save(model: DenseModel | Reranker, recipe: Recipe, outcome: TrainingOutcome, *, folder: Path) -> None:
+def _save(
+    model: DenseModel | Reranker | AdapterModel, recipe: Recipe, outcome: TrainingOutcome, *, folder: Path
+) -> None:
     model.notes = {
         "base_model": recipe.model.name,
         "passage_model": recipe.model.name if recipe.model.freeze.passage_side else None,
@@ -174,7 +186,9 @@ def _save(model: DenseModel | Reranker, recipe: Recipe, outcome: TrainingOutcome
         "recipe": _told(recipe),
         "dev": outcome.evaluations,
     }
-    if isinstance(model, Reranker):
+    if isinstance(model, AdapterModel):
+        model.save(folder)
+    elif isinstance(model, Reranker):
         save_merged(model, folder, recipe=recipe.model)
     else:
         save_trained(model, folder, recipe=recipe.model)
