@@ -13,7 +13,16 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "ragtune"
 
 # Floor 0 is a flight of steps: each of its files may use those before it.
-STEPS = ("errors", "run", "recipe", "recipe_mining", "recipe_synthesis", "recipe_loading")
+STEPS = (
+    "errors",
+    "run",
+    "recipe_part",
+    "recipe_families",
+    "recipe",
+    "recipe_mining",
+    "recipe_synthesis",
+    "recipe_loading",
+)
 FLOORS = (
     STEPS,
     ("scoring", "data", "measures"),
