@@ -1,7 +1,7 @@
 """Every command and every Python example of the README is run, as it stands and in its order, on a small data set.
 
-What the README takes for granted is made here: ``pairs.csv``, ``train.jsonl``, and, in place of a download, a folder
-that has the hub model's name.
+What the README takes for granted is made here: ``reports/``, ``pairs.csv``, ``train.jsonl``, and, in place of a
+download, a folder that has the hub model's name.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import csv
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,9 @@ def shop(tmp_path: Path, tiny_dataset: Any, monkeypatch: pytest.MonkeyPatch) -> 
     rows = [{"query": query, "pos": [passage], "neg": [pairs[i - 1][1]]} for i, (query, passage) in enumerate(pairs)]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (tmp_path / "train.jsonl").write_text(text, encoding="utf-8")
+    (tmp_path / "reports").mkdir()
+    for page in (REPOSITORY / "docs").glob("*.md"):
+        shutil.copy(page, tmp_path / "reports")
     for name in HUB_NAMES:
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).symlink_to(model_folder(ModelRecipe()))
@@ -82,7 +86,7 @@ def test_every_example_of_the_readme_runs_as_it_stands(ragtune: Any, shop: Path,
             for line in block.splitlines():
                 verdicts += "questions: nDCG@10" in run_line(line, ragtune)
     runs = {path.parent.name for path in (shop / "runs").glob("*/report.html")}
-    assert runs == {"first", "negatives", "short", "recipe", "two", "python"}
+    assert runs == {"documents", "first", "negatives", "short", "recipe", "two", "python"}
     assert verdicts == len(runs) + 1
     assert {path.name for path in (shop / "my-split" / "qrels").iterdir()} == {"train.tsv", "dev.tsv", "test.tsv"}
     assert (shop / "report.html").is_file()
