@@ -169,6 +169,19 @@ def test_a_collapse_is_told(recipe_of: Callable[..., Recipe], tiny_dataset: Call
     ]
 
 
+def test_a_collapse_is_in_the_report(
+    recipe_of: Callable[..., Recipe], tiny_dataset: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    """Weights that decay to nothing: the last evaluation finds all candidates alike."""
+    recipe = recipe_of(
+        train={"learning_rate": 1.0, "weight_decay": 1.0, "warmup_ratio": 0.0, "best_metric": "none", "max_steps": 6,
+               "evaluate_every_steps": 6, "schedule": "constant"}
+    )  # fmt: skip
+    result = run_recipe(recipe, datasets=[tiny_dataset(with_candidates=True)])
+    assert result.metrics["warnings"][0].startswith("step 6: the scores have collapsed: a question's candidates")
+    assert "the scores have collapsed" in result.report.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("parts", "where"),
     [

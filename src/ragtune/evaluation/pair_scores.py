@@ -6,7 +6,8 @@ above a negative of its question no more often than by chance. Both are judged o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def told_apart(run: Mapping[str, Mapping[str, float]], qrels: Mapping[str, Mappi
 
     >>> found = told_apart({"q": {"a": 2.0, "b": 1.0, "c": 3.0}}, {"q": {"a": 1}})
     >>> found["in_order"], found["positive_p50"], round(found["spread"], 3)
-    (0.5, 2.0, 0.816)
+    (0.5, 2.0, 0.817)
     """
     positives: list[float] = []
     negatives: list[float] = []
@@ -62,3 +63,15 @@ def collapse(told: Mapping[str, float]) -> str | None:
     if told["in_order"] <= LEAST_IN_ORDER:
         return f"a positive scores above a negative of its question in {told['in_order']:.1%} of all pairs only"
     return None
+
+
+def collapses(log: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for every dev evaluation in a training log whose scores had collapsed.
+
+    >>> collapses([{"step": 4, "dev_collapsed": 1.0, "dev_spread": 0.0, "dev_in_order": 0.5}])
+    ["step 4: the scores have collapsed: a question's candidates score alike (median spread 0, less than 0.001)"]
+    """
+    told = [line for line in log if line.get("dev_collapsed")]
+    keys = ("spread", "in_order")
+    reasons = [(line["step"], collapse({key: line[f"dev_{key}"] for key in keys})) for line in told]
+    return [f"step {step}: the scores have collapsed: {reason}" for step, reason in reasons]

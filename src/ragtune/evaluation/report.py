@@ -25,11 +25,12 @@ PROTOCOL_NOTES = {
 @final
 @dataclass(frozen=True, slots=True)
 class Background:
-    """What a report shows beside the evaluation itself: the training's log, the recipe, the commands."""
+    """What a report shows beside the evaluation itself: the training's log and warnings, the recipe, the commands."""
 
     training_log: Sequence[plots.LogRecord] = ()
     recipe_yaml: str = ""
     commands: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
 
 def write_report(evaluation: Evaluation, path: Path | str, *, background: Background | None = None) -> None:
@@ -89,13 +90,14 @@ def _content(e: Evaluation, background: Background) -> dict[str, Any]:
         "changes": changes,
         "others": _others(e, pair),
         "plots": pictures,
-        "sections": _sections(e, pictures),
+        "sections": _sections(e, pictures, warned=bool(background.warnings)),
         "slices": _by_slice(e.slices),
         "sizes": _sizes(e),
         "protocol_note": PROTOCOL_NOTES[e.dataset.protocol],
         "confidence": percent(e.confidence),
         "facts": _facts(e),
         "commands": background.commands,
+        "warnings": background.warnings,
         "recipe_yaml": background.recipe_yaml,
     }
 
@@ -118,13 +120,13 @@ def _by_slice(rows: Sequence[SliceRow]) -> list[tuple[str, list[SliceRow]]]:
     return [(title, list(group)) for title, group in groupby(rows, key=lambda row: row.slice)]
 
 
-def _sections(e: Evaluation, pictures: dict[str, plots.Plot | None]) -> list[tuple[str, str]]:
+def _sections(e: Evaluation, pictures: dict[str, plots.Plot | None], *, warned: bool) -> list[tuple[str, str]]:
     table = (
         ("measures", "Measures", True),
         ("sizes", "Dimensions and storage", pictures["sizes"]),
         ("scores", "Scores", pictures["scores"]),
         ("slices", "Where it changed", e.slices),
-        ("training", "Training", pictures["training"]),
+        ("training", "Training", pictures["training"] or warned),
         ("examples", "Wins and losses", e.wins or e.losses),
         ("dataset", "Dataset", True),
         ("reproduce", "To do it again", True),

@@ -12,6 +12,7 @@ from ragtune.data.records import Dataset
 from ragtune.errors import InputError, Problem
 from ragtune.evaluation.contenders import Contender
 from ragtune.evaluation.evaluate import check_plan, evaluate
+from ragtune.evaluation.pair_scores import collapses
 from ragtune.evaluation.report import Background, write_report
 from ragtune.evaluation.results import Evaluation, Role, write_evaluation
 from ragtune.models import FAMILIES
@@ -39,15 +40,17 @@ def prove(recipe: Recipe, dataset: Dataset, *, run: RunFolder, say: Say) -> dict
     contenders = [*_sides(recipe, dataset, run=run), *_bm25(recipe, dataset)]
     evaluation = evaluate(dataset, contenders=contenders, plan=recipe.evaluate, seed=recipe.seed)
     write_evaluation(evaluation, run.path / "evaluate" / "evaluation.json")
-    metrics = _metrics(evaluation, run)
+    log = _log(run.path / "train" / "log.jsonl")
+    metrics = {**_metrics(evaluation, run), "warnings": collapses(log)}
     if metrics["share_of_full_gain"] is not None:
         say(f"the adapter reaches {metrics['share_of_full_gain']:.0%} of the full tuning's gain")
     write_json(run.path / "metrics.json", metrics)
     _note_in_model(run.path / "model" / "ragtune.json", metrics)
     background = Background(
-        training_log=_log(run.path / "train" / "log.jsonl"),
+        training_log=log,
         recipe_yaml=(run.path / "recipe.yaml").read_text(encoding="utf-8"),
         commands=[f"ragtune run {run.path.name}/recipe.yaml"],
+        warnings=metrics["warnings"],
     )
     write_report(evaluation, run.path / "report.html", background=background)
     return {"verdict": evaluation.verdict.text}
