@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ragtune.data.records import Dataset
+from ragtune.data.records import Dataset, Passage
 from ragtune.errors import InputError, ModelError
 from ragtune.models import load_model
 from ragtune.models.adapter import AdapterModel, QueryTransform, read_transform
@@ -146,6 +146,14 @@ def test_files_that_do_not_fit_are_refused(
     given = files(tmp_path, dataset, {"query": query, "passage": passage})
     with pytest.raises((InputError, ModelError), match=message):
         stored_vectors(ModelRecipe.model_validate({"family": "adapter", "adapter": given}), [dataset])
+
+
+def test_an_empty_passage_has_its_vector_too(tiny_dataset: Callable[..., Dataset], tmp_path: Path) -> None:
+    dataset = tiny_dataset()
+    dataset.corpus = {**dataset.corpus, "p3": Passage("p3", "")}
+    given = files(tmp_path, dataset, {"query": np.ones((30, 4)), "passage": np.arange(120.0).reshape(30, 4)})
+    source = stored_vectors(ModelRecipe.model_validate({"family": "adapter", "adapter": given}), [dataset])
+    assert source.encode([""], kind="passage")[0].tolist() == [12.0, 13.0, 14.0, 15.0]
 
 
 def test_a_missing_vector_is_named(tiny_dataset: Callable[..., Dataset], tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from ragtune.data.records import Passage, Query
 from ragtune.errors import ModelError
 from ragtune.models import load_model
+from ragtune.models.adapting import prepare_for_training, save_merged
 from ragtune.models.base import Inputs
 from ragtune.models.pair_format import chat_template, prompt_format
 from ragtune.models.reranker import Reranker
@@ -190,8 +191,6 @@ def test_yes_alone_and_yes_minus_no(zoo: Callable[..., Path]) -> None:
 
 
 def test_rows_of_a_tied_table_learn_and_an_untied_one_stays(zoo: Callable[..., Path], tmp_path: Path) -> None:
-    from ragtune.models.adapting import prepare_for_training
-
     untied = any_model(zoo, "llama")
     prepare_for_training(untied, ModelRecipe())
     assert not untied.network.get_output_embeddings().weight.requires_grad
@@ -211,6 +210,26 @@ def test_rows_of_a_tied_table_learn_and_an_untied_one_stays(zoo: Callable[..., P
     assert touched is not None
     moved = set(touched.abs().sum(1).nonzero().flatten().tolist())
     assert moved == set(ids[0][0].tolist()) | set(tied.reading.answers.ids)
+
+
+def test_a_language_model_is_tuned_by_adapters(zoo: Callable[..., Path], tmp_path: Path) -> None:
+    recipe = ModelRecipe.model_validate(
+        {"name": str(zoo("qwen3", "Qwen3ForCausalLM")), "family": "reranker", "lora": {"rank": 2}, **ANSWERS}
+    )
+    model = load_model(recipe)
+    assert isinstance(model, Reranker)
+    before = model.score_pairs(*pairs())
+    prepare_for_training(model, recipe)
+    assert all("lora_" in name for name, p in model.named_parameters() if p.requires_grad)
+    assert model.packed and np.allclose(model.score_pairs(*pairs()), before, atol=1e-5)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.02)
+    tuned = model.score_pairs(*pairs())
+    assert not np.allclose(tuned, before, atol=1e-3)
+    save_merged(model, tmp_path / "saved", recipe=recipe)
+    assert np.allclose(loaded(tmp_path / "saved").score_pairs(*pairs()), tuned, atol=1e-4)
 
 
 # Folders

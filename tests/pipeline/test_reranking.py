@@ -201,3 +201,28 @@ def test_what_a_reranker_does_not_read_is_refused(
     with pytest.raises(InputError) as caught:
         run_recipe(recipe_of(**parts), datasets=[tiny_dataset()])
     assert [problem.where for problem in caught.value.problems] == [where]
+
+
+def test_a_reranker_judges_candidates_and_teaches(
+    tiny_dataset: Callable[..., Dataset], tiny_model: Path, tmp_path: Path
+) -> None:
+    from ragtune.data.folder_reading import read_dataset
+    from ragtune.pipeline.mining import mine_folder, score_folder
+    from ragtune.recipe_mining import MineRecipe, ScoreRecipe
+
+    model = load_model(ModelRecipe(name=str(tiny_model), family="reranker"))
+    assert isinstance(model, Reranker)
+    model.save(tmp_path / "reranker")
+    dataset = tiny_dataset("en")
+    write_dataset(dataset, tmp_path / "data")
+    recipe = MineRecipe(
+        models=(), bm25=True, reranker=str(tmp_path / "reranker"), negatives=2, precision="fp32", relative_margin=None
+    )
+    mine_folder(tmp_path / "data", recipe, out=tmp_path / "mined")
+    teacher = ModelRecipe(name=str(tmp_path / "reranker"), family="reranker")
+    score_folder(tmp_path / "mined", ScoreRecipe(teacher=teacher, precision="fp32"), out=tmp_path / "scored")
+    scored = read_dataset(tmp_path / "scored")
+    pairs = [(scored.queries[q], scored.corpus[c.corpus_id], c) for q, cs in scored.candidates.items() for c in cs]
+    wanted = model.score_pairs([query for query, _, _ in pairs], [passage for _, passage, _ in pairs])
+    assert [c.teacher for _, _, c in pairs] == pytest.approx(wanted.tolist(), abs=1e-4)
+    assert any(c.relevance == 0.0 for _, _, c in pairs)

@@ -69,7 +69,7 @@ def stored_vectors(recipe: ModelRecipe, datasets: Sequence[Dataset]) -> StoredVe
     for dataset in datasets:
         judged = {query_id for split in dataset.qrels.values() for query_id in split}
         texts["query"] |= {key: dataset.queries[key].text for key in judged}
-        texts["passage"] |= {key: item.content for key, item in dataset.corpus.items() if item.content}
+        texts["passage"] |= {key: item.content for key, item in dataset.corpus.items()}
     found: dict[Kind, dict[str, Vectors]] = {}
     problems = []
     sides: tuple[tuple[Kind, dict[str, Vectors]], ...] = (("query", query), ("passage", passage))
