@@ -190,6 +190,7 @@ def test_a_collapse_is_in_the_report(
         ({"model": {"lora": {"merge": False}}}, "model.lora.merge=false"),
         ({"train": {"matryoshka": {"dims": [8]}}}, "train.matryoshka"),
         ({"train": {"mining": {}}}, "train.mining"),
+        ({"evaluate": {"rerank": {"models": ["x"]}}}, "evaluate.rerank.models"),
         ({"train": {"best_metric": "nDCG@10:8"}}, "train.best_metric"),
         ({"evaluate": {"dims": [8]}}, "evaluate.dims"),
         ({"data": {"sources": "tiny", "group_size": 1}}, "data.group_size"),

@@ -25,6 +25,7 @@ def refuse_unread(recipe: Recipe) -> None:
         "train.matryoshka": train.matryoshka is not None,
         "train.directions": train.directions != ("query_passage",),
         "train.mining": train.mining is not None,
+        "train.fsdp": train.fsdp,
         "train.best_metric": ":" in train.best_metric,
         "evaluate.dims": bool(plan.dims),
         "evaluate.storages": plan.storages != ("fp32",),
@@ -56,6 +57,7 @@ def refuse_unread(recipe: Recipe) -> None:
 UNREAD = {
     "model.lora.merge=false": "set model.lora.merge=true: adapters are merged into the saved reranker",
     "train.mining": "mine before: ragtune mine DATASET --model EMBEDDER",
+    "train.fsdp": "leave it out: a reranker's head reads weights outside the layer that holds them",
     "evaluate.rerank.models": "name them to ragtune evaluate --reranker; the run itself measures its base and its own",
 }
 
