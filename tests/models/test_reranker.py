@@ -21,6 +21,7 @@ from ragtune.models.adapting import prepare_for_training, save_merged
 from ragtune.models.base import Inputs
 from ragtune.models.pair_format import chat_template, prompt_format
 from ragtune.models.reranker import Reranker
+from ragtune.models.reranker_heads import Answers
 from ragtune.recipe import ModelRecipe
 
 CLASSIFIERS = {
@@ -262,6 +263,44 @@ def test_a_cross_encoder_of_sentence_transformers_is_read(zoo: Callable[..., Pat
     assert ours.reading.activation == "identity"
     # the zoo's classifier has two labels: theirs gives two columns, ours their difference
     assert np.allclose(ours.score_pairs(*pairs()), wanted[:, 1] - wanted[:, 0], atol=1e-5)
+
+
+def test_a_generative_cross_encoder_of_sentence_transformers_is_read(zoo: Callable[..., Path], tmp_path: Path) -> None:
+    """Its prompt is its chat template, its tokens stand in its logit score's file."""
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.cross_encoder.modules import LogitScore
+
+    folder = tmp_path / "base"
+    shutil.copytree(zoo("llama", LANGUAGE_MODELS["llama"]), folder)
+    template = "the {% for m in messages %}{{ m['role'] }}: {{ m['content'] }}, {% endfor %}cat"
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    network = Transformer(str(folder), transformer_task="text-generation")
+    theirs = CrossEncoder(modules=[network, LogitScore(11, 12)], device="cpu")
+    wanted = theirs.predict(list(zip(QUERIES, PASSAGES, strict=True)), activation_fn=torch.nn.Identity())
+    theirs.save_pretrained(str(tmp_path / "theirs"))
+    ours = loaded(tmp_path / "theirs")
+    assert ours.reading.form.template == "the query: {query}, document: {passage}, cat"
+    assert ours.reading.answers == Answers(11, 12)
+    assert np.allclose(ours.score_pairs(*pairs()), wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("config", "activation"),
+    [
+        ({"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}}, "identity"),
+        ({"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"}, "identity"),
+        ({}, "sigmoid"),
+    ],
+)
+def test_older_cross_encoders_say_their_activation_elsewhere(
+    zoo: Callable[..., Path], tmp_path: Path, config: dict[str, Any], activation: str
+) -> None:
+    folder = tmp_path / "older"
+    shutil.copytree(zoo("bert", CLASSIFIERS["bert"]), folder)
+    said = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(said | config))
+    assert loaded(folder).reading.activation == activation
 
 
 def test_a_bare_encoder_gets_the_same_fresh_head_every_time(zoo: Callable[..., Path], tiny_model: Path) -> None:
