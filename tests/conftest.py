@@ -126,6 +126,28 @@ def build_tiny_model(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_mlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bare folder with a random two-layer BERT and its masked-language head."""
+    import torch
+    from transformers import BertConfig, BertForMaskedLM
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-mlm"
+    vocabulary = _write_tokenizer(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = BertConfig(
+            vocab_size=vocabulary,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=128,
+        )
+        BertForMaskedLM(config).eval().save_pretrained(folder)
+    return folder
+
+
 def _write_tokenizer(folder: Path) -> int:
     """A WordPiece tokenizer over every word and letter of the tiny texts; returns the size of its vocabulary."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors

@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal, Self, final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ragtune.recipe_encoders import LateRecipe, SparseRecipe
 from ragtune.recipe_families import AdapterRecipe, PairRecipe, RerankRecipe, with_family_defaults
 from ragtune.recipe_part import Part as Part
 from ragtune.recipe_part import Positive as Positive
 from ragtune.recipe_part import Share as Share
 
-Family = Literal["dense", "reranker", "adapter"]
+Family = Literal["dense", "late", "sparse", "reranker", "adapter"]
 Pooling = Literal["cls", "mean", "last_token"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Storage = Literal["fp32", "fp16", "int8", "binary"]
@@ -98,6 +99,10 @@ class ModelRecipe(Part):
     """Train low-rank adapters instead of all weights."""
     freeze: FreezeRecipe = FreezeRecipe()
     """What stays as it was."""
+    late: LateRecipe = LateRecipe()
+    """Late interaction's own settings (family late)."""
+    sparse: SparseRecipe = SparseRecipe()
+    """Vocabulary weights' own settings (family sparse)."""
     pair: PairRecipe = PairRecipe()
     """How a reranker reads a pair (family reranker)."""
     adapter: AdapterRecipe = AdapterRecipe()

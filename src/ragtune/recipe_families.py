@@ -101,8 +101,9 @@ class AdapterRecipe(Part):
 TEMPERED = ("softmax", "circle", "cosent", "kl_divergence", "m3_distillation")
 """Losses whose default temperature suits cosines."""
 
-RERANKER_TEMPERATURE = 1.0
-"""A logit needs no temperature: sentence-transformers' and FlagEmbedding's cross-encoders use none."""
+TEMPERATURES: Mapping[str, float] = MappingProxyType({"reranker": 1.0, "late": 1.0, "sparse": 1.0})
+"""A logit, a sum over tokens and a product of term weights need no temperature: sentence-transformers' cross-encoders,
+multi-vector and sparse encoders use none."""
 
 DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
@@ -110,6 +111,8 @@ DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
             "data": {"group_size": 16},
             "train": {"batch_size": 16, "learning_rate": 5e-5, "losses": [{"name": "softmax"}]},
         },
+        "late": {"train": {"learning_rate": 1e-4, "losses": [{"name": "softmax"}]}},
+        "sparse": {"train": {"losses": [{"name": "softmax"}]}},
         # a matrix that begins as the identity must not be drawn to zero
         "adapter": {
             "data": {},
@@ -141,9 +144,9 @@ def with_family_defaults(values: Any) -> Any:
         if given is None or isinstance(given, dict | BaseModel):
             filled[part] = {**settings, **_plain(given)}
     losses = filled["train"].get("losses") if isinstance(filled["train"], dict) else None
-    if family == "reranker" and losses is not None:
+    if family in TEMPERATURES and losses is not None:
         items = losses if isinstance(losses, list | tuple) else [losses]
-        filled["train"]["losses"] = [_tempered(loss) for loss in items]
+        filled["train"]["losses"] = [_tempered(loss, TEMPERATURES[family]) for loss in items]
     return filled
 
 
@@ -153,10 +156,10 @@ def _plain(part: Any) -> dict[str, Any]:
     return dict(part) if isinstance(part, dict) else {}
 
 
-def _tempered(loss: Any) -> Any:
+def _tempered(loss: Any, temperature: float) -> Any:
     if isinstance(loss, BaseModel):
         loss = loss.model_dump(exclude_unset=True)
     loss = {"name": loss} if isinstance(loss, str) else loss
     if isinstance(loss, dict) and loss.get("name", "softmax") in TEMPERED and "temperature" not in loss:
-        return {**loss, "temperature": RERANKER_TEMPERATURE}
+        return {**loss, "temperature": temperature}
     return loss

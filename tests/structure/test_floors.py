@@ -17,6 +17,7 @@ STEPS = (
     "errors",
     "run",
     "recipe_part",
+    "recipe_encoders",
     "recipe_families",
     "recipe",
     "recipe_mining",

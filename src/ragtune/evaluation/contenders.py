@@ -16,7 +16,7 @@ from ragtune.evaluation.judged import JudgedSplit
 from ragtune.evaluation.results import ContenderFacts, Role, Row
 from ragtune.measures import evaluate_run, mean_values
 from ragtune.recipe import EvaluateRecipe
-from ragtune.retrieval.dense import Encoder
+from ragtune.retrieval.encoded import TextEncoder
 from ragtune.retrieval.search import Ranking, Retriever, search
 
 JUDGED_DEPTH = 10
@@ -31,7 +31,7 @@ class Contender:
     """
 
     name: str
-    model: Encoder | Retriever
+    model: TextEncoder | Retriever
     role: Role = "reference"
 
 
@@ -55,7 +55,7 @@ def measure_contender(contender: Contender, judged: JudgedSplit, plan: EvaluateR
     return _measure_encoder(contender, contender.model, judged, plan)
 
 
-def _measure_encoder(contender: Contender, encoder: Encoder, judged: JudgedSplit, plan: EvaluateRecipe) -> Measured:
+def _measure_encoder(contender: Contender, encoder: TextEncoder, judged: JudgedSplit, plan: EvaluateRecipe) -> Measured:
     encoded = encode_split(encoder, judged, label=contender.name)
     began = time.perf_counter()
     full = encoded.search(k=plan.top_k)
@@ -70,8 +70,10 @@ def _measure_encoder(contender: Contender, encoder: Encoder, judged: JudgedSplit
             scores=mean_values(values),
         )
     ]
-    sizes = sorted({encoded.dims, *plan.dims}, reverse=True)
-    for dims, storage in product(sizes, dict.fromkeys(plan.storages)):
+    # prefixes and storages are of single vectors; a run of another family that asks for them is refused beforehand
+    single = isinstance(encoded.passage_ND, np.ndarray)
+    sizes = sorted({encoded.dims, *(plan.dims if single else ())}, reverse=True)
+    for dims, storage in product(sizes, dict.fromkeys(plan.storages) if single else ()):
         if (dims, storage) == (encoded.dims, "fp32"):
             continue
         found = encoded.search(k=plan.top_k, dims=dims, storage=storage)
@@ -161,7 +163,7 @@ def _pair_scores(encoded: EncodedSplit, ranking: Ranking, judged: JudgedSplit) -
         other = _first_other(passages, ranking.scores[row], set(relevant))
         if not relevant or other is None:
             continue
-        scores = encoded.passage_ND[[row_of[pid] for pid in relevant]] @ encoded.query_QD[row]
+        scores = encoded.scores(row, [row_of[pid] for pid in relevant])
         positive += scores.tolist()
         best_positive.append(float(scores.max()))
         best_other.append(other)

@@ -9,7 +9,7 @@ from ragtune.data.records import Dataset
 from ragtune.evaluation.encoding import encode_split
 from ragtune.evaluation.judged import judged_split, sampled
 from ragtune.measures import Measure, evaluate_run, mean_values, parse_measures
-from ragtune.retrieval.dense import Encoder
+from ragtune.retrieval.encoded import TextEncoder
 
 WHOLE_RANKING = 100
 """How deep a measure without a cut-off looks."""
@@ -40,7 +40,7 @@ class DevScorer:
         self._dims = tuple(dims)
         self._k = max(measure.k or WHOLE_RANKING for measure in self._measures)
 
-    def __call__(self, encoder: Encoder) -> dict[str, float]:
+    def __call__(self, encoder: TextEncoder) -> dict[str, float]:
         """Measure -> mean over the questions."""
         encoded = encode_split(encoder, self._judged, label="dev")
         scores: dict[str, float] = {}
@@ -53,7 +53,7 @@ class DevScorer:
 
 
 def dev_score(
-    dataset: Dataset, split: str, encoder: Encoder, measures: Sequence[str | Measure], dims: Sequence[int] = ()
+    dataset: Dataset, split: str, encoder: TextEncoder, measures: Sequence[str | Measure], dims: Sequence[int] = ()
 ) -> dict[str, float]:
     """One call of a ``DevScorer``."""
     return DevScorer(dataset, split=split, measures=measures, dims=dims)(encoder)

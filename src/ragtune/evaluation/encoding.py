@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, final
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from ragtune.evaluation.judged import JudgedSplit
 from ragtune.recipe import Storage
-from ragtune.retrieval.dense import Encoder
+from ragtune.retrieval.encoded import Encoded, TextEncoder, bytes_per_text, scores_of, take, top_k_of, width
 from ragtune.retrieval.search import Ranking
 from ragtune.retrieval.vectors import VectorStore
 
@@ -24,26 +25,36 @@ Input = tuple[str, str | None]
 @final
 @dataclass(frozen=True, slots=True)
 class EncodedSplit:
-    """The vectors of a split's queries and passages, row by row with their ids."""
+    """What a model makes of a split's queries and passages, with their ids; vectors, in most families."""
 
     query_ids: list[str]
     passage_ids: list[str]
-    query_QD: Vectors
-    passage_ND: Vectors
+    query_QD: Encoded
+    passage_ND: Encoded
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def dims(self) -> int:
         """Length of a full vector."""
-        return int(self.passage_ND.shape[1])
+        return width(self.passage_ND)
 
     def search(self, *, k: int, dims: int | None = None, storage: Storage = "fp32") -> Found:
         """The k best passages of every query, with the vectors cut to ``dims`` and kept as ``storage``."""
-        store = VectorStore.build(self.passage_ND, self.passage_ids, storage=storage, dims=dims)
-        found = store.search(self.query_QD, k=k)
+        if isinstance(self.passage_ND, np.ndarray):
+            store = VectorStore.build(self.passage_ND, self.passage_ids, storage=storage, dims=dims)
+            found, size = store.search(self.query_QD, k=k), store.bytes_per_vector
+        else:
+            assert dims in (None, self.dims) and storage == "fp32", "prefixes and storages are of single vectors"
+            found = top_k_of(self.query_QD, self.passage_ND, k=k, ids=self.passage_ids)
+            size = bytes_per_text(self.passage_ND)
         ids = np.array(self.passage_ids, dtype=object)
         ranking = Ranking(self.query_ids, ids[found.index_Qk].tolist(), found.score_Qk.tolist())
-        return Found(ranking=ranking, bytes_per_passage=store.bytes_per_vector)
+        return Found(ranking=ranking, bytes_per_passage=size)
+
+    def scores(self, query: int, passages: Sequence[int]) -> Vectors:
+        """The scores of one query, by its row, against some passages, by theirs."""
+        scores: Vectors = scores_of(take(self.query_QD, [query]), take(self.passage_ND, passages))[0]
+        return scores
 
 
 @final
@@ -55,7 +66,7 @@ class Found:
     bytes_per_passage: int
 
 
-def encode_split(encoder: Encoder, judged: JudgedSplit, *, label: str = "") -> EncodedSplit:
+def encode_split(encoder: TextEncoder, judged: JudgedSplit, *, label: str = "") -> EncodedSplit:
     """Encode a split; texts that are there twice are encoded once and share the row's values."""
     seconds = {}
     parts: dict[str, tuple[Kind, list[Input]]] = {
@@ -71,9 +82,9 @@ def encode_split(encoder: Encoder, judged: JudgedSplit, *, label: str = "") -> E
     return EncodedSplit(query_ids, passage_ids, vectors["queries"], vectors["passages"], seconds)
 
 
-def _encode(encoder: Encoder, inputs: list[Input], *, kind: Kind, label: str) -> Vectors:
+def _encode(encoder: TextEncoder, inputs: list[Input], *, kind: Kind, label: str) -> Encoded:
     """Equal texts under different prompts are different inputs."""
     row_of = {own: row for row, own in enumerate(dict.fromkeys(inputs))}
     texts, prompts = [text for text, _ in row_of], [prompt for _, prompt in row_of]
     vectors = encoder.encode(texts, kind=kind, label=label, prompts=prompts)
-    return vectors if len(row_of) == len(inputs) else vectors[[row_of[own] for own in inputs]]
+    return vectors if len(row_of) == len(inputs) else take(vectors, [row_of[own] for own in inputs])

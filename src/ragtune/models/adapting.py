@@ -16,6 +16,7 @@ from ragtune.models.base import Kind
 from ragtune.models.builtin import published_name
 from ragtune.models.dense import DenseModel
 from ragtune.models.reranker import Reranker
+from ragtune.models.transformer import TransformerEncoder
 from ragtune.recipe import FreezeRecipe, LoraRecipe, ModelRecipe
 from ragtune.run import atomic_folder
 
@@ -152,7 +153,7 @@ def save_merged(model: Reranker, folder: Path, *, recipe: ModelRecipe) -> None:
     model.save(folder)
 
 
-def save_trained(model: DenseModel, folder: Path, *, recipe: ModelRecipe) -> None:
+def save_trained(model: TransformerEncoder, folder: Path, *, recipe: ModelRecipe) -> None:
     """Save a trained model; adapters are merged into the weights, or saved alone, as the recipe says."""
     if recipe.lora is None or recipe.lora.merge:
         if recipe.lora is not None:

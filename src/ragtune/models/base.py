@@ -6,7 +6,7 @@ import abc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 Kind = Literal["query", "passage"]
 KINDS: tuple[Kind, ...] = ("query", "passage")
 TokenIds = np.ndarray
+Encoded = Any
+"""Many texts as a family keeps them: vectors [B, D] float32, ``TokenVectors``, or a sparse matrix of term weights."""
 
 
 @final
@@ -236,15 +238,19 @@ class BiEncoder(Scorer):
     def score(self, query: Representation, passage: Representation) -> Tensor:
         """``score_QC`` of representations, fp32, not divided by a temperature."""
 
+    def penalties(self, query: Representation, passage: Representation, *, progress: float) -> dict[str, Tensor]:
+        """What is added to every query's loss for the representations themselves, by name; ``progress`` is 0 to 1."""
+        return {}
+
     @abc.abstractmethod
     def encode(
         self, texts: Sequence[str], *, kind: Kind, label: str = "", prompts: Sequence[str | None] | None = None
-    ) -> np.ndarray:
-        """Representations of many texts, float32, in their order; a text's own prompt replaces the setting's."""
+    ) -> Encoded:
+        """Representations of many texts in their order; a text's own prompt replaces the setting's."""
 
     @abc.abstractmethod
-    def encode_tokens(self, sequences: Sequence[TokenIds], *, label: str = "") -> np.ndarray:
-        """Representations of texts that are tokenised already, float32, in their order."""
+    def encode_tokens(self, sequences: Sequence[TokenIds], *, kind: Kind, label: str = "") -> Encoded:
+        """Representations of texts that are tokenised already, in their order."""
 
 
 class PairModel(Scorer):

@@ -102,13 +102,13 @@ class DenseModel(TransformerEncoder):
         for first in range(0, len(texts), ENCODE_TEXTS):
             part = slice(first, first + ENCODE_TEXTS)
             sequences = self.tokenize(texts[part], kind=kind, prompts=None if prompts is None else prompts[part])
-            parts.append(self.encode_tokens(sequences, label=label or f"encoding {kind}s"))
+            parts.append(self.encode_tokens(sequences, kind=kind, label=label or f"encoding {kind}s"))
         return np.concatenate(parts)
 
-    def encode_tokens(self, sequences: Sequence[TokenIds], *, label: str = "") -> np.ndarray:
+    def encode_tokens(self, sequences: Sequence[TokenIds], *, kind: Kind, label: str = "") -> np.ndarray:
         """``vector_BD`` float32 of texts that are tokenised already; computed in ``encode_dtype``."""
         out_BD = np.empty((len(sequences), self.dims), dtype=np.float32)
-        for places, vector_BD in self.encoded_batches(Inputs(sequences), label=label):
+        for places, vector_BD in self.encoded_batches(Inputs(sequences, kinds=[kind] * len(sequences)), label=label):
             out_BD[places] = vector_BD.numpy()
         return out_BD
 

@@ -24,6 +24,7 @@ from ragtune.models.pretrained import (
     quiet,
     set_dropout,
 )
+from ragtune.models.transformer import TransformerEncoder
 from ragtune.recipe import ModelRecipe, Pooling
 from ragtune.run import read_json
 
@@ -42,30 +43,30 @@ def load_dense(recipe: ModelRecipe) -> DenseModel:
     folder = model_folder(recipe)
     said = read_folder(folder)
     if said.adapter is not None:
-        said.backbone = _adapter_base(recipe, said, said.adapter)
-    config = _config(recipe, said)
+        said.backbone = adapter_base(recipe, said, said.adapter)
+    config = backbone_config(recipe, said)
     own = said.adapter is not None and (said.adapter / "tokenizer_config.json").is_file()
     source = recipe.tokenizer or (said.adapter if said.adapter is not None and own else said.backbone)
     tokenizer = load_tokenizer(recipe, source, rows=getattr(config, "vocab_size", None))
-    backbone = _backbone(recipe, said, config)
+    backbone = load_backbone(recipe, said, config)
     head = DenseHead(pooling=_pooling(recipe, said, config), normalize=_normalize(recipe, said))
     heads = list(said.heads)
     if recipe.projection_dims is not None:
         width = heads[-1][0].out_features if heads else config.hidden_size  # type: ignore[index]
         heads.append(nn.Sequential(nn.Linear(width, recipe.projection_dims, bias=False), nn.Identity()))
     bounds = tokenizer.num_special_tokens_to_add() + 1, length_limit(backbone, tokenizer)
-    settings = {kind: _settings(recipe, said, kind=kind, bounds=bounds) for kind in KINDS}
+    settings = {kind: text_settings(recipe, said, kind=kind, bounds=bounds) for kind in KINDS}
     if recipe.dropout is not None:
         set_dropout(backbone, recipe.dropout)
     model = DenseModel(
         name=recipe.name, backbone=backbone, tokenizer=tokenizer, head=head, settings=settings, heads=heads
     )
     model.notes = {key: said.ragtune[key] for key in ("base_model", "passage_model") if key in said.ragtune}
-    model.packed = _pack(model)
+    model.packed = pack(model)
     return model.eval()
 
 
-def _adapter_base(recipe: ModelRecipe, said: DenseFolder, adapter: Path) -> Path:
+def adapter_base(recipe: ModelRecipe, said: DenseFolder, adapter: Path) -> Path:
     """The backbone's folder that an adapter was trained on."""
     with reading(adapter):
         config = read_json(adapter / "adapter_config.json")
@@ -75,7 +76,8 @@ def _adapter_base(recipe: ModelRecipe, said: DenseFolder, adapter: Path) -> Path
     return read_folder(model_folder(base)).backbone
 
 
-def _config(recipe: ModelRecipe, said: DenseFolder) -> Any:
+def backbone_config(recipe: ModelRecipe, said: DenseFolder) -> Any:
+    """The backbone's configuration. Raises ``ModelError`` for a model of another family."""
     from transformers import AutoConfig
 
     source = recipe.config or said.backbone
@@ -90,7 +92,8 @@ def _config(recipe: ModelRecipe, said: DenseFolder) -> Any:
     return config
 
 
-def _backbone(recipe: ModelRecipe, said: DenseFolder, config: Any) -> Any:
+def load_backbone(recipe: ModelRecipe, said: DenseFolder, config: Any) -> Any:
+    """The network that gives token states, in fp32, an adapter merged into it."""
     from transformers import AutoModel
 
     with quiet(), reading(said.backbone):
@@ -123,7 +126,8 @@ def _normalize(recipe: ModelRecipe, said: DenseFolder) -> bool:
     return True if said.normalize is None else said.normalize
 
 
-def _settings(recipe: ModelRecipe, said: DenseFolder, *, kind: Kind, bounds: tuple[int, int]) -> TextSettings:
+def text_settings(recipe: ModelRecipe, said: DenseFolder, *, kind: Kind, bounds: tuple[int, int]) -> TextSettings:
+    """How a kind of text is read: the recipe before ``ragtune.json`` before the folder; lengths within ``bounds``."""
     own = said.ragtune
     least, limit = bounds
     asked = {"query": recipe.query_max_tokens, "passage": recipe.passage_max_tokens}[kind]
@@ -149,7 +153,7 @@ def _settings(recipe: ModelRecipe, said: DenseFolder, *, kind: Kind, bounds: tup
     return TextSettings(prompt=prompt, format=format_, max_tokens=max_tokens, lowercase=said.lowercase)
 
 
-def _pack(model: DenseModel) -> bool:
+def pack(model: TransformerEncoder) -> bool:
     """Switch to packed attention where three sequences give the same vectors as with padding; say whether it did.
 
     The probe, not a list of architectures, decides: a model with biases or positions of its own fails it and keeps

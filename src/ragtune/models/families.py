@@ -10,7 +10,9 @@ from typing import final
 from ragtune.models.adapter_loading import load_adapter
 from ragtune.models.base import Scorer
 from ragtune.models.dense_loading import load_dense
+from ragtune.models.late_loading import load_late
 from ragtune.models.reranker_loading import load_reranker
+from ragtune.models.sparse_loading import load_sparse
 from ragtune.recipe import ModelRecipe
 
 
@@ -27,6 +29,8 @@ class FamilySpec:
 FAMILIES: Mapping[str, FamilySpec] = MappingProxyType(
     {
         "dense": FamilySpec(load=load_dense, summary="bi-encoder: one vector a text, dot of vectors"),
+        "late": FamilySpec(load=load_late, summary="late interaction: one vector a token, MaxSim"),
+        "sparse": FamilySpec(load=load_sparse, summary="a weight for every term of the vocabulary, an inverted index"),
         "reranker": FamilySpec(load=load_reranker, summary="query and passage read together, one score", pairs=True),
         "adapter": FamilySpec(load=load_adapter, summary="a learned transform of query vectors; passages stay"),
     }

@@ -173,25 +173,34 @@ def _read_normalize(found: DenseFolder, path: Path) -> None:
     found.normalize = True
 
 
+def weights_in(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a folder, by name."""
+    if (path / "model.safetensors").is_file():
+        return load_file(path / "model.safetensors")
+    return dict(torch.load(path / "pytorch_model.bin", map_location="cpu", weights_only=True))
+
+
+def activation_named(name: str, *, where: Path) -> nn.Module:
+    """A Dense module's activation. Raises ``ModelError`` for one that is not in the table."""
+    if name in ACTIVATIONS:
+        return ACTIVATIONS[name]()
+    raise ModelError(
+        Problem(
+            what="unknown activation in a Dense module",
+            where=str(where),
+            found=name,
+            do="use one of " + ", ".join(ACTIVATIONS),
+        )
+    )
+
+
 def _read_dense(found: DenseFolder, path: Path) -> None:
     config = read_json(path / "config.json")
-    name = config.get("activation_function", "torch.nn.modules.activation.Tanh")
-    if name not in ACTIVATIONS:
-        raise ModelError(
-            Problem(
-                what="unknown activation in a Dense module",
-                where=str(path / "config.json"),
-                found=str(name),
-                do="use one of " + ", ".join(ACTIVATIONS),
-            )
-        )
+    name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
+    activation = activation_named(name, where=path / "config.json")
     linear = nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
-    if (path / "model.safetensors").is_file():
-        state = load_file(path / "model.safetensors")
-    else:
-        state = torch.load(path / "pytorch_model.bin", map_location="cpu", weights_only=True)
-    linear.load_state_dict({key.removeprefix("linear."): value for key, value in state.items()})
-    found.heads.append(nn.Sequential(linear, ACTIVATIONS[name]()))
+    linear.load_state_dict({key.removeprefix("linear."): value for key, value in weights_in(path).items()})
+    found.heads.append(nn.Sequential(linear, activation))
 
 
 _READERS = {

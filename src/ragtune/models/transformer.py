@@ -5,6 +5,7 @@ Letters: B texts, N tokens of all texts together, T tokens of the longest, H hid
 
 from __future__ import annotations
 
+import abc
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -164,6 +165,10 @@ class TransformerEncoder(BiEncoder):
                 batch = inputs.batch(places, device=self.device)
                 yield places, torch.func.functional_call(self, half, (batch,)).cpu()
         self.train(was_training)
+
+    @abc.abstractmethod
+    def write_around(self, folder: Path) -> None:
+        """Everything of a saved folder but the backbone's weights."""
 
     def write_tokenizer(self, folder: Path) -> None:
         """The tokenizer's files, without the limits of the last call."""

@@ -18,8 +18,8 @@ from ragtune.evaluation.evaluate import check_plan
 from ragtune.measures import parse_measure
 from ragtune.models import FAMILIES, load_model
 from ragtune.models.adapting import prepare_for_training
-from ragtune.models.dense import DenseModel
-from ragtune.pipeline import adapters
+from ragtune.models.transformer import TransformerEncoder
+from ragtune.pipeline import adapters, encoders
 from ragtune.pipeline.loading import loaded, other_model
 from ragtune.pipeline.reranker_checks import check_reranker_models, refuse_unread
 from ragtune.pipeline.tuning import check_disk
@@ -64,6 +64,7 @@ def _check_unread(recipe: Recipe) -> None:
         adapters.refuse_unread(recipe)
     elif FAMILIES[recipe.model.family].pairs:
         refuse_unread(recipe)
+    encoders.refuse_unread(recipe)
 
 
 def _check_plan(recipe: Recipe) -> None:
@@ -182,12 +183,12 @@ def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _base_dims(recipe: Recipe, model: DenseModel, base: str) -> int:
+def _base_dims(recipe: Recipe, model: TransformerEncoder, base: str) -> int:
     same = base == recipe.model.name and recipe.model.projection_dims is None
     return model.dims if same else loaded(other_model(recipe.model, base)).dims
 
 
-def _check_trainable(recipe: Recipe, model: DenseModel) -> None:
+def _check_trainable(recipe: Recipe, model: TransformerEncoder) -> None:
     prepare_for_training(model, recipe.model)
 
 
@@ -228,7 +229,7 @@ def _check_measured_dims(recipe: Recipe, sizes: dict[str, int]) -> None:
         raise RecipeError(problems[:1])
 
 
-def check_measured_models(recipe: Recipe, models: Sequence[DenseModel]) -> None:
+def check_measured_models(recipe: Recipe, models: Sequence[TransformerEncoder]) -> None:
     """Raise ``RecipeError`` when a model that is about to be measured gives shorter vectors than evaluate.dims."""
     _check_measured_dims(recipe, {model.name: model.dims for model in models})
 

@@ -15,11 +15,14 @@ from ragtune.data.folder import dataset_hash
 from ragtune.data.folder_reading import read_dataset
 from ragtune.data.records import Dataset, Passage, Query
 from ragtune.errors import InputError, Problem, WorkError, did_you_mean
+from ragtune.models.adapting import TwoSided
 from ragtune.models.builtin import model_folder
+from ragtune.models.dense import DenseModel
 from ragtune.pipeline.loading import from_anywhere, loaded, with_passage_side
 from ragtune.recipe import ModelRecipe
 from ragtune.retrieval.bm25 import BM25Retriever
 from ragtune.retrieval.dense import DenseRetriever
+from ragtune.retrieval.encoded import EncodedRetriever
 from ragtune.retrieval.fusion import fuse
 from ragtune.retrieval.search import Ranking, search
 from ragtune.retrieval.vectors import VectorStore
@@ -69,6 +72,8 @@ def search_dataset(folder: Path, text: str, *, model: str, retriever: str, k: in
 def _dense(dataset: Dataset, query: Query, model: str, k: int) -> Ranking:
     recipe = from_anywhere(ModelRecipe(), model)
     encoder = with_passage_side(loaded(recipe))
+    if not isinstance(encoder, DenseModel | TwoSided):
+        return search(EncodedRetriever.build(dataset.corpus, encoder), [query], k=k)
     passage_ND = cached_vectors(dataset, recipe, encoder)
     store = VectorStore.build(passage_ND, list(dataset.corpus))
     return search(DenseRetriever(store, encoder), [query], k=k)

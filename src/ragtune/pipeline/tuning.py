@@ -24,6 +24,7 @@ from ragtune.models.base import Scorer
 from ragtune.models.dense import DenseModel
 from ragtune.models.reranker import Reranker
 from ragtune.models.tokens import token_store
+from ragtune.models.transformer import TransformerEncoder
 from ragtune.pipeline import adapters
 from ragtune.pipeline.reranking import dev_evaluator
 from ragtune.recipe import Recipe
@@ -90,13 +91,15 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _model(recipe: Recipe, datasets: Sequence[Dataset], launched: Launched) -> DenseModel | Reranker | AdapterModel:
+def _model(
+    recipe: Recipe, datasets: Sequence[Dataset], launched: Launched
+) -> TransformerEncoder | Reranker | AdapterModel:
     if recipe.model.family == "adapter":
         adapter = adapters.untrained(recipe, datasets)
         adapters.base_device(adapter, launched.device)
         return adapter.to(launched.device)
     model = load_model(recipe.model)
-    assert isinstance(model, DenseModel | Reranker)
+    assert isinstance(model, TransformerEncoder | Reranker)
     model.to(launched.device)
     model.pad_to_multiple_of = recipe.train.pad_to_multiple_of or 1
     if recipe.train.gradient_checkpointing:
@@ -104,7 +107,7 @@ def _model(recipe: Recipe, datasets: Sequence[Dataset], launched: Launched) -> D
     return prepare_for_training(model, recipe.model)
 
 
-def recompute_layers(model: DenseModel | Reranker) -> None:
+def recompute_layers(model: TransformerEncoder | Reranker) -> None:
     """Keep no activations inside layers: backward computes them again."""
     with warnings.catch_warnings():
         # later releases of transformers 5 give this method a second name; the first one serves all of them
@@ -166,9 +169,9 @@ def _evaluator(
     def evaluate(model: Scorer) -> dict[str, float]:
         if isinstance(model, AdapterModel):
             return scorer(model)
-        assert isinstance(model, DenseModel)
+        assert isinstance(model, TransformerEncoder)
         model.encode_dtype = compute_dtype(recipe.train.precision, device=model.device)
-        values = scorer(model if frozen is None else TwoSided(query=model, passage=frozen))
+        values = scorer(TwoSided(query=model, passage=frozen) if frozen and isinstance(model, DenseModel) else model)
         model.encode_dtype = torch.float32
         return values
 
@@ -176,7 +179,7 @@ def _evaluator(
 
 
 def _save(
-    model: DenseModel | Reranker | AdapterModel, recipe: Recipe, outcome: TrainingOutcome, *, folder: Path
+    model: TransformerEncoder | Reranker | AdapterModel, recipe: Recipe, outcome: TrainingOutcome, *, folder: Path
 ) -> None:
     model.notes = {
         "base_model": recipe.model.name,

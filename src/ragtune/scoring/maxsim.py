@@ -47,7 +47,7 @@ def packed_maxsim(
         query_SD, passage_ND = full_precision(query_SD), full_precision(passage_ND)
         kept_C = passage_lengths_C > 0
         text_S = torch.repeat_interleave(query_lengths_Q).to(query_SD.device)
-        best_SC = _BestTokens.apply(query_SD, passage_ND, passage_lengths_C[kept_C], block_cells)  # type: ignore[no-untyped-call]
+        best_SC: Tensor = _BestTokens.apply(query_SD, passage_ND, passage_lengths_C[kept_C], block_cells)  # type: ignore[no-untyped-call]
         score_QK = best_SC.new_zeros(len(query_lengths_Q), best_SC.shape[1]).index_add(0, text_S, best_SC)
         if bool(kept_C.all()):
             return score_QK

@@ -219,7 +219,9 @@ class _Training:
         self.compute.model.train()
         scale = float(self.scaler.scale(torch.ones((), device=self.job.model.device)))
         for rows in batches:
-            result = self.step.run(self.plan.batch(rows, epoch=epoch), divisor=divisor, scale=scale)
+            result = self.step.run(
+                self.plan.batch(rows, epoch=epoch), divisor=divisor, scale=scale, progress=step / self.total_steps
+            )
             self.window.add(result)
             self.progress.tokens += result.tokens
         self.weights.sum_gradients()

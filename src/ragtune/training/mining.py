@@ -16,9 +16,9 @@ from typing import final
 
 import numpy as np
 
-from ragtune.models.base import BiEncoder
+from ragtune.models.base import BiEncoder, Encoded
 from ragtune.recipe import MiningRecipe
-from ragtune.retrieval.exact import exact_top_k
+from ragtune.retrieval.encoded import scores_of, take, top_k_of
 from ragtune.run import atomic_write
 from ragtune.scoring.targets import OwnCandidate
 from ragtune.training.examples import Texts, TrainingRow, TrainingSet
@@ -75,30 +75,29 @@ class Miner:
     def _search(self, model: BiEncoder) -> np.ndarray:
         """``found_RK``: pool places by rank, NONE where a rank holds nothing that may be a negative."""
         rows = self.training_set.rows
-        query_RD = model.encode_tokens([self.texts.queries[i] for i in range(len(rows))], label="mining: queries")
-        passage_PD = self._passages(model)
-        places = range(len(passage_PD))
-        top = exact_top_k(query_RD, passage_PD, k=self.recipe.depth, ids=[str(place) for place in places])
+        queries = [self.texts.queries[i] for i in range(len(rows))]
+        query_R = model.encode_tokens(queries, kind="query", label="mining: queries")
+        passage_P = self._passages(model)
+        ids = [str(place) for place in range(len(self.training_set.passages))]
+        top = top_k_of(query_R, passage_P, k=self.recipe.depth, ids=ids)
         found_RK = np.full(top.index_Qk.shape, NONE, dtype=np.int64)
         for number, row in enumerate(rows):
-            kept = _may_be_negative(
-                row, top.index_Qk[number], top.score_Qk[number], self._ceiling(row, query_RD[number], passage_PD)
-            )
+            ceiling = self._ceiling(row, take(query_R, [number]), passage_P)
+            kept = _may_be_negative(row, top.index_Qk[number], top.score_Qk[number], ceiling)
             found_RK[number, : len(kept)] = kept
         return found_RK
 
-    def _passages(self, model: BiEncoder) -> np.ndarray:
+    def _passages(self, model: BiEncoder) -> Encoded:
         if self.texts.frozen_PD is not None:
-            frozen: np.ndarray = self.texts.frozen_PD.numpy()
-            return frozen
-        count = len(self.training_set.passages)
-        return model.encode_tokens([self.texts.passages[i] for i in range(count)], label="mining: passages")
+            return self.texts.frozen_PD.numpy()
+        passages = [self.texts.passages[i] for i in range(len(self.training_set.passages))]
+        return model.encode_tokens(passages, kind="passage", label="mining: passages")
 
-    def _ceiling(self, row: TrainingRow, query_D: np.ndarray, passage_PD: np.ndarray) -> float:
+    def _ceiling(self, row: TrainingRow, query: Encoded, passage_P: Encoded) -> float:
         """The highest score that a negative of this row may have."""
         if not row.positives:
             return float("inf")
-        best = max(float(query_D @ passage_PD[int(own.passage_id)]) for own in row.positives)
+        best = float(scores_of(query, take(passage_P, [int(own.passage_id) for own in row.positives])).max())
         return best - abs(best) * self.recipe.margin
 
 

@@ -49,8 +49,8 @@ class Objective:
         weights = (matryoshka.weights if matryoshka else None) or [1.0] * len(dims)
         self.prefixes: Sequence[tuple[int, float]] = list(zip(dims, weights, strict=True))
 
-    def __call__(self, scored: Scored, targets: Targets) -> ObjectiveValue:
-        """The loss of every query, divided by nothing."""
+    def __call__(self, scored: Scored, targets: Targets, *, progress: float = 1.0) -> ObjectiveValue:
+        """The loss of every query, divided by nothing; ``progress`` says how far the run is, 0 to 1."""
         false_negatives = self.recipe.false_negatives
         if false_negatives is not None:
             mode: MarginMode = "relative" if false_negatives.relative else "absolute"
@@ -64,6 +64,10 @@ class Objective:
                 value_Q = self._loss(loss, cut, targets)
                 parts[f"{loss.name}@{dims}" if len(self.prefixes) > 1 else loss.name] = value_Q
                 loss_Q = loss_Q + loss.weight * weight / total_weight * value_Q
+        if isinstance(self.model, BiEncoder) and scored.sides is not None:
+            for name, value in self.model.penalties(*scored.sides, progress=progress).items():
+                parts[name] = value.expand(len(loss_Q))
+                loss_Q = loss_Q + value
         return ObjectiveValue(loss_Q=loss_Q, parts=parts, score_QC=scored.score_QC, targets=targets)
 
     def _prefix(self, scored: Scored, dims: int) -> Scored:

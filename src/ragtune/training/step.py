@@ -78,8 +78,11 @@ class Step:
         self.recipe = recipe
         self.world = world
 
-    def run(self, batch: Batch, *, divisor: int, scale: float = 1.0) -> StepResult:
-        """Add the gradient of sum(loss_Q) * scale / divisor. Raises ``NonFiniteLossError`` naming the batch."""
+    def run(self, batch: Batch, *, divisor: int, scale: float = 1.0, progress: float = 1.0) -> StepResult:
+        """Add the gradient of sum(loss_Q) * scale / divisor, at ``progress`` (0 to 1) of the run.
+
+        Raises ``NonFiniteLossError`` naming the batch.
+        """
         targets = fill_targets(batch.rows, batch.candidates)
         if self.world.size > 1 and not self.recipe.negatives_across_devices:
             targets = _own_process_only(targets, batch)
@@ -95,7 +98,7 @@ class Step:
         self.world.sum_(rows_ND)
         rows_ND.requires_grad_()
         scored, targets = self.texts.scored(Representation(rows_ND, counts_B), batch, targets)
-        value = self.objective(scored, targets.to(device))
+        value = self.objective(scored, targets.to(device), progress=progress)
         loss_sum = value.loss_Q.sum()
         if not torch.isfinite(loss_sum):
             raise NonFiniteLossError(_named(batch, value.loss_Q))
