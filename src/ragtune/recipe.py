@@ -93,6 +93,8 @@ class ModelRecipe(Part):
     """Longest passage in tokens, special tokens included; none = the model's own limit."""
     projection_dims: Positive | None = None
     """Add a linear projection head to this many dimensions (saved as a Dense module)."""
+    projection_init: Literal["random", "principal_axes"] = "random"
+    """Where that head starts; principal axes of the training passages make its first dimensions say most."""
     dropout: Share | None = 0.0
     """Dropout while training; none = the model config's own. 0 measured as good as 0.1 and faster (LOG.md)."""
     lora: LoraRecipe | None = None

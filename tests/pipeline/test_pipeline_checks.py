@@ -141,3 +141,9 @@ def test_the_measured_split_must_have_judgements(quick_recipe: Any, tmp_path: Pa
     for split, said in (("empty", "an empty split"), ("nowhere", "no such split")):
         with pytest.raises(InputError, match=said):
             check_measured_split(quick_recipe(tmp_path / "r", evaluate={"split": split}), dataset)
+
+
+def test_a_start_needs_a_head(quick_recipe: Any, tmp_path: Path) -> None:
+    recipe = quick_recipe(tmp_path / "r", model={"projection_init": "principal_axes"})
+    with pytest.raises(RecipeError, match=r"model\.projection_init(.|\n)*set model\.projection_dims"):
+        check_recipe(recipe, sources_given=True)

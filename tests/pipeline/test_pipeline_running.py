@@ -217,3 +217,14 @@ def test_titles_come_from_metadata_before_anything_is_trained(
             datasets=[dataset],
         )
     assert not (tmp_path / "other").exists()
+
+
+def test_a_head_that_starts_at_principal_axes_is_trained_and_saved(
+    tmp_path: Path, quick_recipe: Any, tiny_dataset: Any
+) -> None:
+    head = {"projection_dims": 16, "projection_init": "principal_axes"}
+    result = quiet(quick_recipe(tmp_path / "run", model=head), tiny_dataset())
+    assert {row["dims"] for row in result.metrics["rows"]} == {16, 32}
+    from sentence_transformers import SentenceTransformer
+
+    assert SentenceTransformer(str(result.model)).encode(["rain"]).shape == (1, 16)

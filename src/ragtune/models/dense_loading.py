@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ragtune.errors import ModelError, Problem
+from ragtune.errors import ModelError, Problem, RecipeError
 from ragtune.models import packing
 from ragtune.models.base import KINDS, Kind, TextSettings, TokenBatch
 from ragtune.models.builtin import model_folder
@@ -53,7 +53,7 @@ def load_dense(recipe: ModelRecipe) -> DenseModel:
     heads = list(said.heads)
     if recipe.projection_dims is not None:
         width = heads[-1][0].out_features if heads else config.hidden_size  # type: ignore[index]
-        heads.append(nn.Sequential(nn.Linear(width, recipe.projection_dims, bias=False), nn.Identity()))
+        heads.append(_new_head(recipe, width))
     bounds = tokenizer.num_special_tokens_to_add() + 1, length_limit(backbone, tokenizer)
     settings = {kind: text_settings(recipe, said, kind=kind, bounds=bounds) for kind in KINDS}
     if recipe.dropout is not None:
@@ -64,6 +64,22 @@ def load_dense(recipe: ModelRecipe) -> DenseModel:
     model.notes = {key: said.ragtune[key] for key in ("base_model", "passage_model") if key in said.ragtune}
     model.packed = pack(model)
     return model.eval()
+
+
+def _new_head(recipe: ModelRecipe, width: int) -> nn.Sequential:
+    """A projection head; its weights are random until the axes are known. Raises ``RecipeError`` for too many axes."""
+    dims = recipe.projection_dims
+    assert dims is not None
+    if recipe.projection_init == "principal_axes" and dims > width:
+        raise RecipeError(
+            Problem(
+                what="principal axes are at most as many as the vectors' dimensions",
+                where="model.projection_dims",
+                found=f"{dims}, while {recipe.name} gives {width}",
+                do=f"set model.projection_dims to {width} or less",
+            )
+        )
+    return nn.Sequential(nn.Linear(width, dims, bias=False), nn.Identity())
 
 
 def adapter_base(recipe: ModelRecipe, said: DenseFolder, adapter: Path) -> Path:

@@ -114,6 +114,13 @@ def _check_settings(recipe: Recipe) -> None:
             f"passage_side true, projection_dims {model.projection_dims}",
             "leave one of the two out",
         ),
+        (
+            model.projection_init != "random" and model.projection_dims is None,
+            "model.projection_init says how a new head starts, and there is none",
+            "model.projection_init",
+            model.projection_init,
+            "set model.projection_dims, or leave model.projection_init out",
+        ),
     ]
     problems = [Problem(what, where, found, do) for bad, what, where, found, do in checks if bad]
     if problems:

@@ -22,6 +22,7 @@ from ragtune.models.adapter import AdapterModel
 from ragtune.models.adapting import TwoSided, prepare_for_training, save_merged, save_trained
 from ragtune.models.base import Scorer
 from ragtune.models.dense import DenseModel
+from ragtune.models.principal_axes import start_at_principal_axes
 from ragtune.models.reranker import Reranker
 from ragtune.models.tokens import token_store
 from ragtune.models.transformer import TransformerEncoder
@@ -54,6 +55,9 @@ def tune(
     frozen = _frozen_side(recipe)
     with launched.world.first_alone():
         texts = _texts(model, training_set, folder=folder / "train" / "tokens", frozen=frozen)
+    if recipe.model.projection_init == "principal_axes":
+        assert isinstance(model, DenseModel)
+        start_at_principal_axes(model, texts.passages)
     say(
         f"training {model.name} on {training_set.queries:,} queries and {len(training_set.passages):,} passages "
         f"({texts.queries.tokens + texts.passages.tokens:,} tokens)"
