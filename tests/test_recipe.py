@@ -77,7 +77,7 @@ OUT_OF_RANGE = {
         {"sources": ["d"], "duplicates": "drop"},
     ],
     "model": [
-        {"family": "sparse"}, {"pooling": "max"}, {"query_prompt_format": "{}"}, {"passage_prompt_format": "{}{}{}"},
+        {"family": "sparce"}, {"pooling": "max"}, {"query_prompt_format": "{}"}, {"passage_prompt_format": "{}{}{}"},
         {"query_max_tokens": 0}, {"lora": {"rank": 0}}, {"dropout": 2}, {"freeze": {"first_layers": -1}},
         {"projection_dims": 0},
     ],

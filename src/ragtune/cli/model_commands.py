@@ -78,7 +78,7 @@ def run(
 def train(
     data: Annotated[str | None, typer.Option(help="A dataset folder, or anything 'ragtune import' reads.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
-    family: Annotated[str | None, typer.Option(help="Model family: dense, reranker or adapter.")] = None,
+    family: Annotated[str | None, typer.Option(help="Model family: dense, late, sparse, reranker or adapter.")] = None,
     model: Annotated[str | None, typer.Option(help="builtin:minilm, a hub name or a model folder.")] = None,
     recipe: Annotated[Path | None, typer.Option(help="A recipe in YAML to start from.")] = None,
     set_: SetOption = None,
