@@ -41,7 +41,7 @@ def synthesize(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the dataset in --out.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Write queries for a corpus, with a language model or from the documents' structure.
+    """Write queries for a corpus: by a model or by structure.
 
     Every query is checked; train, dev and test are set apart by document. The same command again goes on where an
     interrupted one stopped, and asks nothing twice.

@@ -16,12 +16,13 @@ from torch import nn
 
 from ragtune.models.base import TokenIds
 from ragtune.models.dense import DenseModel
+from ragtune.models.tokens import TokenStore
 
 # More texts do not move the axes: a covariance of some hundred dimensions is known from some thousand texts
 SAMPLE_TEXTS = 8192
 
 
-def start_at_principal_axes(model: DenseModel, sequences: Sequence[TokenIds]) -> None:
+def start_at_principal_axes(model: DenseModel, sequences: Sequence[TokenIds] | TokenStore) -> None:
     """Set the last projection head to the principal axes of these texts' vectors, most variance first.
 
     The axes are those of the vectors around the origin, as dot products see them.
