@@ -276,7 +276,7 @@ def test_a_flag_is_taken_as_it_stands(value: str) -> None:
 
 
 def test_an_error_of_a_flag_names_the_flag() -> None:
-    (problem,) = problems(Setting("model.family", "sparse", "--family"))
+    (problem,) = problems(Setting("model.family", "sparce", "--family"))
     assert problem.where == "--family (model.family)"
 
 

@@ -27,7 +27,9 @@ _DASHES = frozenset(("-", "–", "—", "$-", "$–", "$—", "n/a", "N/A", "*")
 CURRENCY = frozenset(("$", "€", "£", "¥", "￥", "US$", "($", "(€"))
 _TAIL = re.compile(r"[)%][)%]?|%\)")
 
-_CAPTION = re.compile(r"(?:Table|Tab\.|表|Exhibit)\s*[\dIVXA-Z一二三四五六七八九十][\w.\-]*", re.IGNORECASE)
+_CAPTION = re.compile(
+    r"(?i:Table|Tab\.|表|Exhibit)(?:\s*[\d一二三四五六七八九十][\w.\-]*|\s+(?:[IVXLC]+|[A-Z](?:[.\-]?\d[\w.\-]*)?)\b)"
+)
 
 
 @final
@@ -149,8 +151,8 @@ def looks_numeric(text: str) -> bool:
 def is_caption(text: str) -> bool:
     """Whether a line names a table.
 
-    >>> is_caption("Table 2: Prices"), is_caption("Tables are useful.")
-    (True, False)
+    >>> [is_caption(text) for text in ("Table 2: Prices", "TABLE IV", "表2 价格", "Tables are useful.", "TABLES")]
+    [True, True, True, False, False]
     """
     return len(text) <= 300 and _CAPTION.match(text) is not None
 
