@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,20 @@ def test_what_was_answered_is_not_asked_again(
 ) -> None:
     write_dataset(corpus_dataset, tmp_path / "ds")
     replies = tmp_path / "o.synthesis" / "replies.jsonl"
-    server.script = lambda number, body: server.says(server.model(body).text, delay=0.4 if number > 6 else 0.0)
+    stopped = threading.Event()
+
+    def answer(number: int, body: dict[str, Any]) -> Any:
+        """Six answers at once; the others come when the signal was sent, and late enough for it to be met."""
+        late = number > 6 and stopped.wait(60)
+        return server.says(server.model(body).text, delay=1.0 if late else 0.0)
+
+    server.script = answer
     process = start(tmp_path, server.url)
     deadline = time.monotonic() + 30
     while lines(replies) < 5 and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal_number)
+    stopped.set()
     _, said = process.communicate(timeout=30)
     assert process.returncode == (130 if signal_number == signal.SIGINT else -signal.SIGKILL), said
     assert "Traceback" not in said
